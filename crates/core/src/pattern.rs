@@ -1,0 +1,309 @@
+//! The filter language of `audit_match`: `entity.*, *.deleted, -entity.tag.*`.
+//!
+//! - `*` stands for any run of characters, dots included; every other character is itself.
+//! - A comma means or. A leading `-` excludes, and exclusion wins; only exclusions means everything but them.
+//! - White space around a term and empty terms are ignored; no term at all means [`DEFAULT`].
+//! - Letters, digits, `_`, `-`, `.` and `*` may stand in a term. Anything else, more than [`MAX_BYTES`] or more
+//!   than [`MAX_TERMS`] make the pattern malformed.
+//!
+//! Matching is linear in the action: a term is a prefix, a suffix and the pieces between, each found once by a
+//! linear-time search.
+
+use memchr::memmem::Finder;
+use thiserror::Error;
+
+/// The longest pattern, in bytes.
+pub const MAX_BYTES: usize = 1024;
+/// The most terms in one pattern.
+pub const MAX_TERMS: usize = 32;
+/// What a pattern without any term means.
+pub const DEFAULT: &str = "organisation.*";
+
+/// Why a text is no pattern. Positions count characters from one.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum PatternError {
+    /// Longer than [`MAX_BYTES`].
+    #[error("the pattern has {0} bytes, {MAX_BYTES} are allowed")]
+    TooLong(usize),
+    /// More terms than [`MAX_TERMS`]; the position is the first term's that is too many.
+    #[error("the pattern has more than {MAX_TERMS} terms, the next begins at character {0}")]
+    TooManyTerms(usize),
+    /// A `-` with nothing after it.
+    #[error("nothing follows the \"-\" at character {0}")]
+    LoneHyphen(usize),
+    /// White space inside a term.
+    #[error("white space inside a term at character {0}; separate terms with a comma")]
+    SpaceInTerm(usize),
+    /// A character that never stands in an action.
+    #[error("character {position} is {character}; letters, digits, \"_\", \"-\", \".\" and \"*\" may stand in a pattern")]
+    Character {
+        /// The character as shown to the user, in ASCII.
+        character: String,
+        /// Where it is.
+        position: usize,
+    },
+}
+
+/// A parsed pattern.
+#[derive(Debug, Clone)]
+pub struct Pattern {
+    include: Vec<Term>,
+    exclude: Vec<Term>,
+}
+
+impl Pattern {
+    /// Parses `text`, in any encoding whose first 128 characters are ASCII's.
+    ///
+    /// ```
+    /// use audit_core::pattern::Pattern;
+    /// let pattern = Pattern::parse(b"organisation.*, -organisation.user.*").unwrap();
+    /// assert!(pattern.matches(b"organisation.created"));
+    /// assert!(!pattern.matches(b"organisation.user.added"));
+    /// ```
+    pub fn parse(text: &[u8]) -> Result<Self, PatternError> {
+        if text.len() > MAX_BYTES {
+            return Err(PatternError::TooLong(text.len()));
+        }
+        let mut pattern = Self {
+            include: Vec::new(),
+            exclude: Vec::new(),
+        };
+        let mut start = 0;
+        for piece in text.split(|byte| *byte == b',') {
+            let leading = piece.iter().take_while(|byte| is_space(**byte)).count();
+            let term = trim(piece);
+            if !term.is_empty() {
+                let at = start + leading;
+                pattern.add(text, at, term)?;
+            }
+            start += piece.len() + 1;
+        }
+        if pattern.include.is_empty() {
+            let all = if pattern.exclude.is_empty() { DEFAULT } else { "*" };
+            pattern.include.push(Term::new(all.as_bytes()));
+        }
+        Ok(pattern)
+    }
+
+    fn add(&mut self, text: &[u8], at: usize, term: &[u8]) -> Result<(), PatternError> {
+        if self.include.len() + self.exclude.len() == MAX_TERMS {
+            return Err(PatternError::TooManyTerms(position(text, at)));
+        }
+        let foreign = |byte: &u8| !(byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'*'));
+        if let Some(offset) = term.iter().position(foreign) {
+            let position = position(text, at + offset);
+            return Err(if is_space(term[offset]) {
+                PatternError::SpaceInTerm(position)
+            } else {
+                PatternError::Character {
+                    character: show(&term[offset..]),
+                    position,
+                }
+            });
+        }
+        match term {
+            [b'-'] => return Err(PatternError::LoneHyphen(position(text, at))),
+            [b'-', excluded @ ..] => self.exclude.push(Term::new(excluded)),
+            _ => self.include.push(Term::new(term)),
+        }
+        Ok(())
+    }
+
+    /// Whether the pattern shows `action`.
+    pub fn matches(&self, action: &[u8]) -> bool {
+        self.include.iter().any(|term| term.matches(action))
+            && !self.exclude.iter().any(|term| term.matches(action))
+    }
+}
+
+/// One term: what stands before the first star, after the last, and between stars.
+#[derive(Debug, Clone)]
+struct Term {
+    prefix: Box<[u8]>,
+    pieces: Box<[Finder<'static>]>,
+    /// `None` without any star: then `prefix` is the whole action.
+    suffix: Option<Box<[u8]>>,
+}
+
+impl Term {
+    fn new(text: &[u8]) -> Self {
+        let mut parts = text.split(|byte| *byte == b'*');
+        let prefix = parts.next().unwrap_or_default().into();
+        let suffix = parts.next_back().map(Into::into);
+        let pieces = parts
+            .filter(|part| !part.is_empty())
+            .map(|part| Finder::new(part).into_owned())
+            .collect();
+        Self { prefix, pieces, suffix }
+    }
+
+    fn matches(&self, action: &[u8]) -> bool {
+        let Some(suffix) = &self.suffix else {
+            return *action == *self.prefix;
+        };
+        let Some(mut rest) = action
+            .strip_prefix(&*self.prefix)
+            .and_then(|rest| rest.strip_suffix(&**suffix))
+        else {
+            return false;
+        };
+        // The leftmost place of each piece leaves the most for the pieces after it.
+        for piece in &self.pieces {
+            match piece.find(rest) {
+                Some(at) => rest = &rest[at + piece.needle().len()..],
+                None => return false,
+            }
+        }
+        true
+    }
+}
+
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c)
+}
+
+fn trim(mut text: &[u8]) -> &[u8] {
+    while let [first, rest @ ..] = text
+        && is_space(*first)
+    {
+        text = rest;
+    }
+    while let [rest @ .., last] = text
+        && is_space(*last)
+    {
+        text = rest;
+    }
+    text
+}
+
+/// The character, counted from one, that the byte at `offset` belongs to.
+fn position(text: &[u8], offset: usize) -> usize {
+    String::from_utf8_lossy(&text[..offset]).chars().count() + 1
+}
+
+/// The first character of `text` in ASCII, so that it can be shown in any encoding.
+fn show(text: &[u8]) -> String {
+    let first = text.utf8_chunks().next();
+    match first.and_then(|chunk| chunk.valid().chars().next()) {
+        Some(graphic) if graphic.is_ascii_graphic() => format!("\"{graphic}\""),
+        Some(character) => format!("U+{:04X}", u32::from(character)),
+        None => format!("byte 0x{:02X}", text[0]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn matches(action: &str, pattern: &str) -> bool {
+        Pattern::parse(pattern.as_bytes()).is_ok_and(|p| p.matches(action.as_bytes()))
+    }
+
+    /// The rules of the language as they read, by plain recursion.
+    fn naive(action: &str, pattern: &str) -> bool {
+        fn glob(action: &[u8], term: &[u8]) -> bool {
+            match term {
+                [] => action.is_empty(),
+                [b'*', rest @ ..] => (0..=action.len()).any(|skip| glob(&action[skip..], rest)),
+                [first, rest @ ..] => action.first() == Some(first) && glob(&action[1..], rest),
+            }
+        }
+        if pattern.len() > MAX_BYTES {
+            return false;
+        }
+        let space = |c: char| " \t\n\r\u{b}\u{c}".contains(c);
+        let terms: Vec<&str> = pattern
+            .split(',')
+            .map(|term| term.trim_matches(space))
+            .filter(|term| !term.is_empty())
+            .collect();
+        let well_formed = terms.len() <= MAX_TERMS
+            && terms.iter().all(|term| {
+                *term != "-" && term.chars().all(|c| c.is_ascii_alphanumeric() || "_-.*".contains(c))
+            });
+        let (exclude, include): (Vec<&str>, Vec<&str>) = terms.iter().partition(|term| term.starts_with('-'));
+        let include = match (include.is_empty(), exclude.is_empty()) {
+            (true, true) => vec![DEFAULT],
+            (true, false) => vec!["*"],
+            _ => include,
+        };
+        let any = |terms: &[&str], skip| {
+            terms.iter().any(|term| glob(action.as_bytes(), &term.as_bytes()[skip..]))
+        };
+        well_formed && any(&include, 0) && !any(&exclude, 1)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 20_000, ..ProptestConfig::default() })]
+
+        /// Few letters, so that matches, overlaps and repeated pieces are frequent.
+        #[test]
+        fn agrees_with_the_naive_matcher(action in "[ab._-]{0,9}", pattern in "[ab.*_, -]{0,14}") {
+            prop_assert_eq!(matches(&action, &pattern), naive(&action, &pattern));
+        }
+
+        #[test]
+        fn agrees_on_foreign_characters(action in "[aé%.]{0,5}", pattern in "[aA*,é% \t\u{a0}-]{0,8}") {
+            prop_assert_eq!(matches(&action, &pattern), naive(&action, &pattern));
+        }
+
+        #[test]
+        fn agrees_on_real_actions(
+            action in prop::sample::select(vec!["organisation.user.role.assigned", "project_member.added",
+                "organisation.created", "organisations.created", "entity.deleted", "organisation"]),
+            pattern in "(-?(organisation|project_member|entity|\\*)\\.?(\\*|user\\.\\*|created|deleted)(, )?){0,3}",
+        ) {
+            prop_assert_eq!(matches(&action, &pattern), naive(&action, &pattern));
+        }
+
+        #[test]
+        fn never_panics(action: Vec<u8>, pattern: Vec<u8>) {
+            if let Ok(pattern) = Pattern::parse(&pattern) {
+                pattern.matches(&action);
+            }
+        }
+    }
+
+    #[test]
+    fn the_rules() {
+        assert!(matches("organisation.user.role.assigned", "organisation.*"));
+        assert!(!matches("organisation", "organisation.*"));
+        assert!(!matches("organisations.created", "organisation.*"));
+        assert!(!matches("projectxmember.added", "project_member.*"));
+        assert!(matches("entity.deleted", "*.deleted"));
+        assert!(matches("organisation.user.role.assigned", "organisation.*.assigned"));
+        assert!(matches("dataset.created", "entity.*, dataset.*"));
+        assert!(!matches("organisation.user.added", "organisation.*, -organisation.user.*"));
+        assert!(!matches("entity.created", "-entity.*, entity.created"));
+        assert!(matches("score.created", "-entity.*"));
+        assert!(matches("organisation.created", " , ,"));
+        assert!(!matches("entity.created", ""));
+        assert!(!matches("entity.created", "Entity.*"));
+        // A prefix and a suffix may not overlap in the action.
+        assert!(!matches("aba", "ab*ba"));
+    }
+
+    #[test]
+    fn says_what_is_wrong_and_where() {
+        let error = |pattern: &str| Pattern::parse(pattern.as_bytes()).unwrap_err().to_string();
+        assert!(error("entity.%").starts_with("character 8 is \"%\""));
+        assert!(error("é").starts_with("character 1 is U+00E9"));
+        assert!(error("éa.*, ü.*").starts_with("character 1 is"));
+        assert!(error("a.*, ü.*").starts_with("character 6 is U+00FC"));
+        assert!(error("entity. *").starts_with("white space inside a term at character 8"));
+        assert_eq!(error("entity.*, -"), "nothing follows the \"-\" at character 11");
+        assert!(error(&"a".repeat(1025)).starts_with("the pattern has 1025 bytes"));
+        assert!(error(&"a,".repeat(33)).starts_with("the pattern has more than 32 terms, the next begins at character 65"));
+        assert!(Pattern::parse(&[0xff]).unwrap_err().to_string().starts_with("character 1 is byte 0xFF"));
+        assert!(Pattern::parse("a,".repeat(32).as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn matching_is_linear() {
+        // Quadratic search would take hours: 2,000,000 × 500 characters, each pair nearly a match.
+        let action = "a".repeat(2_000_000);
+        let pattern = format!("*{}b*{}b*", "a".repeat(500), "a".repeat(500));
+        assert!(!matches(&action, &pattern));
+    }
+}

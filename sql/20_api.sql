@@ -1,0 +1,137 @@
+-- The functions that users call, and the triggers' functions.
+
+CREATE FUNCTION audit.capture() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'audit_capture';
+COMMENT ON FUNCTION audit.capture() IS 'Trigger of tracked tables: leaves the event of a write. Its argument holds the settings of audit.track';
+
+CREATE FUNCTION audit.track(
+    target regclass,
+    resource_type text,
+    resource_id text[] DEFAULT NULL,
+    organisation_id text DEFAULT NULL,
+    project_id text DEFAULT NULL,
+    actions jsonb DEFAULT NULL,
+    exclude text[] DEFAULT '{}',
+    mask text[] DEFAULT '{}',
+    personal text[] DEFAULT '{}',
+    on_replica boolean DEFAULT false
+) RETURNS void
+    LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'audit_track_wrapper';
+COMMENT ON FUNCTION audit.track(regclass, text, text[], text, text, jsonb, text[], text[], text[], boolean) IS
+'Makes every write of a table leave an event; called again, replaces all settings of that table.
+target: the table, whose owner the caller is, as a member of audit_admin.
+resource_type: what its rows are; default actions are <resource_type>.created, .updated, .deleted, .truncated.
+resource_id: columns of the resource''s id; default the primary key.
+organisation_id, project_id: columns of the scope.
+actions: {"insert": "…", "update": "…", "delete": "…", "truncate": "…"}; null drops the event.
+exclude: columns never stored and whose change alone is no event.
+mask: columns stored as ''[masked]''.
+personal: columns that erasure of a person must reach.
+on_replica: also rows that logical replication applies here.
+Errors: 42501 without the rights, 42703 for an unknown column, 42809 for what is no ordinary table, 22023 for a malformed setting';
+
+CREATE FUNCTION audit.untrack(target regclass) RETURNS void
+    LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'audit_untrack_wrapper';
+COMMENT ON FUNCTION audit.untrack(regclass) IS
+'Stops tracking a table; its events stay. The caller owns the table and is a member of audit_admin. Error 42704 if it is not tracked';
+
+CREATE FUNCTION audit.record(
+    action text,
+    resource_type text,
+    resource_id text,
+    organisation_id text DEFAULT NULL,
+    project_id text DEFAULT NULL,
+    before_state jsonb DEFAULT NULL,
+    after_state jsonb DEFAULT NULL,
+    metadata jsonb DEFAULT NULL
+) RETURNS uuid
+    LANGUAGE c VOLATILE
+    AS 'MODULE_PATHNAME', 'audit_record';
+COMMENT ON FUNCTION audit.record(text, text, text, text, text, jsonb, jsonb, jsonb) IS
+'Leaves an event that no table write shows, such as a login or an export, and returns its event_id. For members of audit_writer.
+action: what happened, such as organisation.user.logged-in; audit.* is reserved (SQLSTATE 42939), a malformed name is 22023.
+metadata: added to audit.metadata; its keys win';
+
+CREATE FUNCTION pg_catalog.audit_match(action text, pattern text) RETURNS boolean
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF
+    AS 'MODULE_PATHNAME', 'audit_match';
+COMMENT ON FUNCTION pg_catalog.audit_match(text, text) IS
+'Whether a filter shows an action. * stands for any run of characters, a comma means or, a leading - excludes and wins; case matters.
+Empty means organisation.*; a malformed pattern matches nothing, and audit.check_pattern says why';
+
+CREATE FUNCTION audit.check_pattern(pattern text) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'audit_check_pattern';
+COMMENT ON FUNCTION audit.check_pattern(text) IS 'What is wrong with a pattern and where; NULL if it is well formed';
+
+CREATE FUNCTION audit.default_pattern(project_id text) RETURNS text
+    LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'audit_default_pattern_wrapper';
+COMMENT ON FUNCTION audit.default_pattern(text) IS 'The pattern of an empty filter: organisation.* without a project, * in one';
+
+CREATE FUNCTION audit.to_json(event audit.event) RETURNS jsonb
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE
+    RETURN pg_catalog.to_jsonb(event);
+COMMENT ON FUNCTION audit.to_json(audit.event) IS 'One event as JSON, all its columns; occurred_at in the session''s time zone';
+
+CREATE PROCEDURE audit.maintain()
+    LANGUAGE c AS 'MODULE_PATHNAME', 'audit_maintain';
+COMMENT ON PROCEDURE audit.maintain() IS
+'Makes the partitions of this month and the next three, and moves events out of the catch-all. Run it daily.
+Each month is a transaction of its own unless called inside one. Waits 5 s for a lock unless lock_timeout is set (SQLSTATE 55P03)';
+
+CREATE VIEW audit.tracked_table AS
+SELECT t.tgrelid::regclass AS target,
+       s.settings ->> 'resource_type' AS resource_type,
+       CASE WHEN s.settings ? 'resource_id'
+            THEN ARRAY(SELECT jsonb_array_elements_text(s.settings -> 'resource_id'))
+            ELSE ARRAY(SELECT a.attname::text
+                       FROM pg_index i
+                       CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, place)
+                       JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+                       WHERE i.indrelid = t.tgrelid AND i.indisprimary AND k.place <= i.indnkeyatts
+                       ORDER BY k.place)
+       END AS resource_id,
+       s.settings ->> 'organisation_id' AS organisation_id,
+       s.settings ->> 'project_id' AS project_id,
+       COALESCE(s.settings -> 'actions', '{}') AS actions,
+       ARRAY(SELECT jsonb_array_elements_text(s.settings -> 'exclude')) AS exclude,
+       ARRAY(SELECT jsonb_array_elements_text(s.settings -> 'mask')) AS mask,
+       ARRAY(SELECT jsonb_array_elements_text(s.settings -> 'personal')) AS personal,
+       COALESCE((s.settings ->> 'on_replica')::boolean, false) AS on_replica,
+       t.tgenabled = e.expected
+           AND EXISTS (SELECT FROM pg_trigger u
+                       WHERE u.tgrelid = t.tgrelid AND u.tgname = '!audit_truncate'
+                         AND u.tgfoid = t.tgfoid AND u.tgenabled = e.expected) AS alive
+FROM pg_trigger t
+CROSS JOIN LATERAL (
+    SELECT convert_from(substr(t.tgargs, 1, length(t.tgargs) - 1), getdatabaseencoding())::jsonb
+) AS s (settings)
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN (s.settings ->> 'on_replica')::boolean THEN 'A' ELSE 'O' END::"char"
+) AS e (expected)
+WHERE t.tgfoid = 'audit.capture()'::regprocedure AND t.tgname = '!audit_row' AND t.tgparentid = 0;
+COMMENT ON VIEW audit.tracked_table IS 'What is tracked, how, and whether its triggers are alive';
+COMMENT ON COLUMN audit.tracked_table.target IS 'The table';
+COMMENT ON COLUMN audit.tracked_table.resource_type IS 'What its rows are';
+COMMENT ON COLUMN audit.tracked_table.resource_id IS 'Columns of the resource''s id';
+COMMENT ON COLUMN audit.tracked_table.organisation_id IS 'Column of the organisation';
+COMMENT ON COLUMN audit.tracked_table.project_id IS 'Column of the project';
+COMMENT ON COLUMN audit.tracked_table.actions IS 'Actions other than the default, by operation';
+COMMENT ON COLUMN audit.tracked_table.exclude IS 'Columns never stored';
+COMMENT ON COLUMN audit.tracked_table.mask IS 'Columns stored as [masked]';
+COMMENT ON COLUMN audit.tracked_table.personal IS 'Columns with a person''s data';
+COMMENT ON COLUMN audit.tracked_table.on_replica IS 'Whether rows that replication applies are tracked';
+COMMENT ON COLUMN audit.tracked_table.alive IS 'Whether both triggers are there and enabled';
+
+CREATE FUNCTION audit.follow_ddl() RETURNS event_trigger
+    LANGUAGE c SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'audit_follow_ddl';
+COMMENT ON FUNCTION audit.follow_ddl() IS 'Event trigger: keeps settings in step with renamed columns, refuses to drop one that events need';
+CREATE EVENT TRIGGER audit_follow_ddl ON ddl_command_end
+    WHEN TAG IN ('ALTER TABLE', 'ALTER TYPE')
+    EXECUTE FUNCTION audit.follow_ddl();
+ALTER EVENT TRIGGER audit_follow_ddl ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER audit_follow_ddl IS 'Keeps audit.track''s settings in step with the application''s DDL';

@@ -1,0 +1,42 @@
+-- Who may do what: nobody anything, then each role its own. Configuring, writing and reading never imply one
+-- another.
+
+-- Default privileges of the installing role may have granted something already.
+DO $$
+DECLARE
+    granted record;
+BEGIN
+    FOR granted IN
+        SELECT format('%s %I.%I', 'TABLE', n.nspname, c.relname) AS object, a.grantee
+        FROM pg_class c
+        JOIN pg_namespace n ON n.oid = c.relnamespace
+        CROSS JOIN LATERAL aclexplode(c.relacl) a
+        WHERE n.nspname = 'audit' AND c.relkind IN ('r', 'p', 'v') AND a.grantee <> c.relowner
+        UNION
+        SELECT format('ROUTINE %s', p.oid::regprocedure), a.grantee
+        FROM pg_proc p
+        JOIN pg_namespace n ON n.oid = p.pronamespace
+        CROSS JOIN LATERAL aclexplode(p.proacl) a
+        WHERE n.nspname = 'audit' AND a.grantee <> p.proowner
+    LOOP
+        EXECUTE format('REVOKE ALL ON %s FROM %s', granted.object,
+                       CASE WHEN granted.grantee = 0 THEN 'PUBLIC' ELSE granted.grantee::regrole::text END);
+    END LOOP;
+END
+$$;
+REVOKE ALL ON ALL TABLES IN SCHEMA audit FROM PUBLIC;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA audit FROM PUBLIC;
+REVOKE ALL ON SCHEMA audit FROM PUBLIC;
+
+GRANT USAGE ON SCHEMA audit TO audit_admin, audit_writer, audit_reader;
+
+GRANT EXECUTE ON FUNCTION audit.track(regclass, text, text[], text, text, jsonb, text[], text[], text[], boolean) TO audit_admin;
+GRANT EXECUTE ON FUNCTION audit.untrack(regclass) TO audit_admin;
+GRANT EXECUTE ON PROCEDURE audit.maintain() TO audit_admin;
+GRANT SELECT ON audit.tracked_table, audit.catalogue TO audit_admin;
+
+GRANT EXECUTE ON FUNCTION audit.record(text, text, text, text, text, jsonb, jsonb, jsonb) TO audit_writer;
+GRANT SET ON PARAMETER audit.actor_id, audit.actor_type, audit.metadata TO audit_writer;
+
+GRANT SELECT ON audit.event, audit.catalogue TO audit_reader;
+GRANT EXECUTE ON FUNCTION audit.check_pattern(text), audit.default_pattern(text), audit.to_json(audit.event) TO audit_reader;

@@ -1,0 +1,31 @@
+//! `audit`: row audit for PostgreSQL. ARCHITECTURE.md walks one UPDATE through these rooms.
+
+use pgrx::prelude::*;
+
+pub mod actor;
+pub mod capture;
+pub mod ddl;
+pub mod error;
+pub mod maintain;
+pub mod matching;
+pub mod pg;
+pub mod record;
+pub mod relations;
+pub mod settings;
+pub mod track;
+pub mod tracking;
+pub mod writer;
+
+pg_module_magic!();
+
+extension_sql_file!("../sql/10_schema.sql", name = "schema", bootstrap);
+extension_sql_file!("../sql/20_api.sql", name = "api", requires = ["schema"]);
+extension_sql_file!("../sql/30_catalogue.sql", name = "catalogue", requires = ["api"]);
+extension_sql_file!("../sql/40_grants.sql", name = "grants", requires = ["catalogue"], finalize);
+
+/// Called when the library is loaded into a backend.
+#[pg_guard]
+extern "C-unwind" fn _PG_init() {
+    settings::define();
+    pg::invalidation::listen();
+}

@@ -1,0 +1,129 @@
+//! `CALL audit.maintain()`: partitions for the months ahead, and the catch-all emptied into its months.
+
+use std::ffi::CStr;
+
+use pgrx::prelude::*;
+
+use crate::error::Result;
+use crate::pg::scope::{Commits, as_extension_owner, with_settings};
+
+/// How many months are made ahead of the current one.
+const MONTHS_AHEAD: i32 = 3;
+/// How long a step waits for a lock, unless the session has its own `lock_timeout`.
+const LOCK_TIMEOUT: &CStr = c"5s";
+
+thread_local! {
+    static MOVING: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Whether the catch-all is being emptied right now: the one DELETE that the log's guard lets pass.
+pub fn is_moving() -> bool {
+    MOVING.get()
+}
+
+/// Makes the missing months, one transaction each where the caller allows it.
+///
+/// Each step takes ACCESS EXCLUSIVE only on the new partition and, for as long as the rows of one month take to
+/// move, on the catch-all; on `audit.event` SHARE UPDATE EXCLUSIVE, which readers and writers do not notice.
+pub fn maintain(may_commit: bool) -> Result<()> {
+    let commits = may_commit.then(Commits::connect);
+    let months = with_own_settings(missing_months)?;
+    for month in months {
+        with_own_settings(|| make_month(&month))?;
+        if let Some(commits) = &commits {
+            commits.commit();
+        }
+    }
+    Ok(())
+}
+
+fn with_own_settings<R>(work: impl FnOnce() -> R) -> R {
+    let own_timeout = Spi::get_one::<bool>("SELECT pg_catalog.current_setting('lock_timeout') OPERATOR(pg_catalog.<>) '0'");
+    let mut settings = vec![(c"search_path", c"pg_catalog, pg_temp"), (c"timezone", c"UTC")];
+    if own_timeout != Ok(Some(true)) {
+        settings.push((c"lock_timeout", LOCK_TIMEOUT));
+    }
+    with_settings(&settings, || as_extension_owner(work))
+}
+
+/// The months, as `YYYY_MM`, that should have a partition and have none: those ahead, and those of which the
+/// catch-all holds events.
+fn missing_months() -> Result<Vec<String>> {
+    let months = Spi::connect(|client| {
+        let rows = client.select(
+            "SELECT to_char(month, 'YYYY_MM') FROM (
+                 SELECT generate_series(date_trunc('month', now()),
+                                        date_trunc('month', now()) + make_interval(months => $1),
+                                        interval '1 month')
+                 UNION
+                 SELECT DISTINCT date_trunc('month', occurred_at) FROM audit.event_default
+                 WHERE isfinite(occurred_at)
+             ) wanted (month)
+             WHERE to_regclass(format('audit.event_%s', to_char(month, 'YYYY_MM'))) IS NULL
+             ORDER BY month",
+            None,
+            &[MONTHS_AHEAD.into()],
+        )?;
+        let mut months = Vec::new();
+        for row in rows {
+            months.extend(row.get::<String>(1)?);
+        }
+        Ok::<_, pgrx::spi::SpiError>(months)
+    })?;
+    Ok(months)
+}
+
+fn make_month(month: &str) -> Result<()> {
+    let command = |query: &str| -> Result<()> {
+        if let Some(command) = Spi::get_one_with_args::<String>(query, &[month.into()])? {
+            crate::ddl::quietly(|| Spi::run(&command))?;
+        }
+        Ok(())
+    };
+    command("SELECT format('CREATE TABLE audit.%I (LIKE audit.event_default INCLUDING ALL)', 'event_' || $1)")?;
+    command(
+        "SELECT format('COMMENT ON TABLE audit.%I IS %L', 'event_' || $1,
+                       'Events of ' || to_char(to_date($1, 'YYYY_MM'), 'FMMonth YYYY') || ' (UTC)')",
+    )?;
+    command("SELECT format('ALTER TABLE audit.%I ENABLE ROW LEVEL SECURITY', 'event_' || $1)")?;
+    // Default privileges may have granted something.
+    command(
+        "SELECT format('REVOKE ALL ON audit.%I FROM %s', c.relname,
+                       string_agg(DISTINCT CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END, ', '))
+         FROM pg_class c, aclexplode(c.relacl) a
+         WHERE c.oid = format('audit.%I', 'event_' || $1)::regclass AND a.grantee <> c.relowner
+         GROUP BY c.relname",
+    )?;
+    command(
+        "SELECT format('CREATE TRIGGER \"!audit_truncate_guard\" BEFORE TRUNCATE ON audit.%I
+                        FOR EACH STATEMENT EXECUTE FUNCTION audit.guard()', 'event_' || $1)",
+    )?;
+    command("SELECT format('ALTER TABLE audit.%I ENABLE ALWAYS TRIGGER \"!audit_truncate_guard\"', 'event_' || $1)")?;
+    // From here on writers of this month wait; whoever holds the catch-all for long makes this step give up.
+    command("SELECT 'LOCK TABLE audit.event_default IN ACCESS EXCLUSIVE MODE' WHERE $1 IS NOT NULL")?;
+    moving(|| {
+        command(
+            "SELECT format('WITH moved AS (DELETE FROM audit.event_default
+                                           WHERE occurred_at >= %L::timestamptz AND occurred_at < %L::timestamptz RETURNING *)
+                            INSERT INTO audit.%I SELECT * FROM moved',
+                           to_date($1, 'YYYY_MM'), to_date($1, 'YYYY_MM') + interval '1 month', 'event_' || $1)",
+        )
+    })?;
+    command(
+        "SELECT format('ALTER TABLE audit.event ATTACH PARTITION audit.%I FOR VALUES FROM (%L) TO (%L)', 'event_' || $1,
+                       to_date($1, 'YYYY_MM')::timestamp AT TIME ZONE 'UTC',
+                       (to_date($1, 'YYYY_MM') + interval '1 month') AT TIME ZONE 'UTC')",
+    )
+}
+
+fn moving<R>(work: impl FnOnce() -> R) -> R {
+    struct Restore;
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            MOVING.set(false);
+        }
+    }
+    MOVING.set(true);
+    let _restore = Restore;
+    work()
+}

@@ -1,0 +1,95 @@
+//! Names and OIDs from the system catalogues.
+
+use std::ffi::CStr;
+
+use pgrx::pg_sys;
+
+/// `schema.table` of an open or existing table, quoted where SQL needs it, in the database's encoding.
+pub fn qualified_name(relation: pg_sys::Oid) -> Vec<u8> {
+    // SAFETY: the table exists, so it has a name and a schema; the result is a C string in the current
+    // memory context, copied here.
+    unsafe {
+        let schema = pg_sys::get_namespace_name(pg_sys::get_rel_namespace(relation));
+        let name = pg_sys::get_rel_name(relation);
+        CStr::from_ptr(pg_sys::quote_qualified_identifier(schema, name)).to_bytes().to_vec()
+    }
+}
+
+/// The OID of a table of the extension, `None` if it is not there.
+pub fn own_table(name: &CStr) -> Option<pg_sys::Oid> {
+    // SAFETY: look-ups by C string.
+    let oid = unsafe {
+        let schema = pg_sys::get_namespace_oid(c"audit".as_ptr(), true);
+        if schema == pg_sys::InvalidOid {
+            return None;
+        }
+        pg_sys::get_relname_relid(name.as_ptr(), schema)
+    };
+    (oid != pg_sys::InvalidOid).then_some(oid)
+}
+
+/// The owner of a table.
+pub fn table_owner(relation: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    // SAFETY: a syscache look-up, released after its last use; the tuple is a pg_class row.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(
+            pg_sys::SysCacheIdentifier::RELOID as i32,
+            pg_sys::Datum::from(relation),
+        );
+        if tuple.is_null() {
+            return None;
+        }
+        let form: *const pg_sys::FormData_pg_class = pg_sys::heap_tuple_get_struct(tuple);
+        let owner = (*form).relowner;
+        pg_sys::ReleaseSysCache(tuple);
+        Some(owner)
+    }
+}
+
+/// A role's name, in the database's encoding.
+pub fn role_name(role: pg_sys::Oid) -> Vec<u8> {
+    // SAFETY: with noerr the result is null or a C string in the current memory context, copied here.
+    unsafe {
+        let name = pg_sys::GetUserNameFromId(role, true);
+        if name.is_null() {
+            // Dropped while its session goes on: what is still known of it.
+            return role.to_u32().to_string().into_bytes();
+        }
+        CStr::from_ptr(name).to_bytes().to_vec()
+    }
+}
+
+/// What the database holds as `bytes`, in UTF-8.
+pub fn to_utf8(bytes: &[u8]) -> String {
+    if bytes.is_ascii() {
+        return String::from_utf8_lossy(bytes).into_owned();
+    }
+    // SAFETY: the result has no NUL inside, is terminated where it is another buffer, and as long as the
+    // input where it is the input itself.
+    unsafe {
+        let input = bytes.as_ptr().cast::<std::ffi::c_char>().cast_mut();
+        let output = pg_sys::pg_server_to_any(input, bytes.len() as i32, pg_sys::pg_enc::PG_UTF8 as i32);
+        if output == input {
+            String::from_utf8_lossy(bytes).into_owned()
+        } else {
+            CStr::from_ptr(output).to_string_lossy().into_owned()
+        }
+    }
+}
+
+/// `text` in the database's encoding.
+pub fn from_utf8(text: &str) -> Vec<u8> {
+    if text.is_ascii() {
+        return text.as_bytes().to_vec();
+    }
+    // SAFETY: as in `to_utf8`.
+    unsafe {
+        let input = text.as_ptr().cast::<std::ffi::c_char>().cast_mut();
+        let output = pg_sys::pg_any_to_server(input, text.len() as i32, pg_sys::pg_enc::PG_UTF8 as i32);
+        if output == input {
+            text.as_bytes().to_vec()
+        } else {
+            CStr::from_ptr(output).to_bytes().to_vec()
+        }
+    }
+}

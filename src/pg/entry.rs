@@ -1,0 +1,216 @@
+//! The C symbols that `sql/` declares. Each unpacks its arguments, hands over to a room and raises its errors.
+
+use pgrx::prelude::*;
+use pgrx::{JsonB, PgMemoryContexts, PgSqlErrorCode, pg_guard, pg_sys};
+
+use super::row::TriggerCall;
+use super::value::{Text, varlena_bytes};
+use crate::error::{Error, Result};
+use crate::matching::{self, CachedPattern};
+use crate::{capture, ddl, maintain, record, track};
+
+fn or_raise<T>(result: Result<T>) -> T {
+    result.unwrap_or_else(|error| error.raise())
+}
+
+/// Exports `$name` as a version-1 C function with the body `$body`, a safe or unsafe function of `fcinfo`.
+macro_rules! sql_function {
+    ($(#[$doc:meta])* $name:ident, $finfo:ident, $body:expr) => {
+        $(#[$doc])*
+        ///
+        /// # Safety
+        /// Only PostgreSQL calls it, with a valid `fcinfo`.
+        #[unsafe(no_mangle)]
+        #[pg_guard]
+        pub unsafe extern "C-unwind" fn $name(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+            // SAFETY: PostgreSQL calls it with a valid fcinfo.
+            unsafe { $body(fcinfo) }
+        }
+
+        /// The calling convention of the function above.
+        #[unsafe(no_mangle)]
+        pub extern "C-unwind" fn $finfo() -> &'static pg_sys::Pg_finfo_record {
+            const VERSION_1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
+            &VERSION_1
+        }
+    };
+}
+
+sql_function!(
+    /// `audit.capture()`: the row and TRUNCATE trigger of tracked tables.
+    audit_capture, pg_finfo_audit_capture, capture
+);
+
+unsafe fn capture(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: fcinfo is this call's.
+    let Some(call) = (unsafe { TriggerCall::new(fcinfo) }) else {
+        Error::new(
+            PgSqlErrorCode::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
+            "audit.capture() was not called as an AFTER trigger",
+        )
+        .hint("Track tables with audit.track, which makes the triggers.")
+        .raise()
+    };
+    or_raise(capture::capture(&call));
+    pg_sys::Datum::null()
+}
+
+sql_function!(
+    /// `audit.guard()`: refuses changes of the log.
+    audit_guard, pg_finfo_audit_guard, guard
+);
+
+unsafe fn guard(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: fcinfo is this call's; a context with the tag T_TriggerData is a TriggerData.
+    unsafe {
+        let context = (*fcinfo).context;
+        if maintain::is_moving() && !context.is_null() && (*context).type_ == pg_sys::NodeTag::T_TriggerData {
+            // The row goes on to be deleted.
+            return pg_sys::Datum::from((*context.cast::<pg_sys::TriggerData>()).tg_trigtuple);
+        }
+    }
+    Error::new(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, "the audit log is append-only")
+        .detail("Events are never updated, deleted or truncated.")
+        .hint("Let retention remove old events.")
+        .raise()
+}
+
+sql_function!(
+    /// `audit.follow_ddl()`: the event trigger that keeps settings in step with tables.
+    audit_follow_ddl, pg_finfo_audit_follow_ddl, follow_ddl
+);
+
+unsafe fn follow_ddl(_fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    or_raise(ddl::follow());
+    pg_sys::Datum::null()
+}
+
+sql_function!(
+    /// `audit.maintain()`: a procedure, which may commit where it is called outside a transaction block.
+    audit_maintain, pg_finfo_audit_maintain, maintain
+);
+
+unsafe fn maintain(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: fcinfo is this call's; a context with the tag T_CallContext is a CallContext.
+    let may_commit = unsafe {
+        let context = (*fcinfo).context;
+        !context.is_null()
+            && (*context).type_ == pg_sys::NodeTag::T_CallContext
+            && !(*context.cast::<pg_sys::CallContext>()).atomic
+    };
+    or_raise(maintain::maintain(may_commit));
+    pg_sys::Datum::null()
+}
+
+sql_function!(
+    /// `pg_catalog.audit_match(action, pattern)`.
+    audit_match, pg_finfo_audit_match, audit_match_body
+);
+
+unsafe fn audit_match_body(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: a strict function of two texts; fn_extra is ours, lives in fn_mcxt and is dropped with it.
+    unsafe {
+        let arguments = (*fcinfo).args.as_slice(2);
+        let action: &[u8] = varlena_bytes(arguments[0].value);
+        let pattern: &[u8] = varlena_bytes(arguments[1].value);
+        let info = (*fcinfo).flinfo;
+        if info.is_null() {
+            return CachedPattern::new(pattern).matches(action).into_datum().unwrap_or(pg_sys::Datum::null());
+        }
+        let mut cached: *mut CachedPattern = (*info).fn_extra.cast();
+        if cached.is_null() {
+            cached = PgMemoryContexts::For((*info).fn_mcxt).leak_and_drop_on_delete(CachedPattern::new(pattern));
+            (*info).fn_extra = cached.cast();
+        } else if !(*cached).is(pattern) {
+            *cached = CachedPattern::new(pattern);
+        }
+        pg_sys::Datum::from((*cached).matches(action))
+    }
+}
+
+sql_function!(
+    /// `audit.check_pattern(pattern)`.
+    audit_check_pattern, pg_finfo_audit_check_pattern, check_pattern
+);
+
+unsafe fn check_pattern(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: a strict function of one text.
+    unsafe {
+        let pattern = varlena_bytes((*fcinfo).args.as_slice(1)[0].value);
+        match matching::check(pattern) {
+            Some(problem) => problem.into_datum().unwrap_or(pg_sys::Datum::null()),
+            None => {
+                (*fcinfo).isnull = true;
+                pg_sys::Datum::null()
+            }
+        }
+    }
+}
+
+sql_function!(
+    /// `audit.record(…)`.
+    audit_record, pg_finfo_audit_record, record
+);
+
+unsafe fn record(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: a function of five texts and three jsonb, each of which may be NULL; the id is copied into the
+    // current memory context.
+    unsafe {
+        let arguments = (*fcinfo).args.as_slice(8);
+        let text = |n: usize| (!arguments[n].isnull).then(|| Text::copy_of(arguments[n].value));
+        let id = or_raise(record::record(&record::Arguments {
+            action: text(0),
+            resource_type: text(1),
+            resource_id: text(2),
+            organisation_id: text(3),
+            project_id: text(4),
+            before_state: text(5),
+            after_state: text(6),
+            metadata: text(7),
+        }));
+        let copy = pg_sys::palloc(id.len()).cast::<u8>();
+        copy.copy_from_nonoverlapping(id.as_ptr(), id.len());
+        pg_sys::Datum::from(copy)
+    }
+}
+
+/// `audit.default_pattern(project_id)`.
+#[pg_extern(sql = false)]
+fn audit_default_pattern(project_id: Option<&str>) -> &'static str {
+    matching::default_pattern(project_id.is_some())
+}
+
+/// `audit.track(…)`.
+#[pg_extern(sql = false)]
+#[allow(clippy::too_many_arguments)]
+fn audit_track(
+    target: Option<pg_sys::Oid>,
+    resource_type: Option<String>,
+    resource_id: Option<Vec<Option<String>>>,
+    organisation_id: Option<String>,
+    project_id: Option<String>,
+    actions: Option<JsonB>,
+    exclude: Option<Vec<Option<String>>>,
+    mask: Option<Vec<Option<String>>>,
+    personal: Option<Vec<Option<String>>>,
+    on_replica: Option<bool>,
+) {
+    or_raise(track::track(track::Arguments {
+        target,
+        resource_type,
+        resource_id,
+        organisation_id,
+        project_id,
+        actions,
+        exclude,
+        mask,
+        personal,
+        on_replica,
+    }));
+}
+
+/// `audit.untrack(target)`.
+#[pg_extern(sql = false)]
+fn audit_untrack(target: Option<pg_sys::Oid>) {
+    or_raise(track::untrack(target));
+}

@@ -1,0 +1,24 @@
+//! The only unsafe code of the extension: thin, safe doors to PostgreSQL's C.
+//!
+//! | file | door to |
+//! |---|---|
+//! | [`entry`] | the C symbols that SQL calls, each handing over to a room of `src/` |
+//! | [`value`], [`row`] | datums and rows: what a trigger is given, what the writer hands on |
+//! | [`encode`], [`output`] | one column's value as JSONB, as text |
+//! | [`catalog`], [`invalidation`] | names, keys and types; and being told when they change |
+//! | [`session`], [`guc`] | who is connected, what time it is, what they set |
+//! | [`scope`] | doing something as the extension's owner, or under settings of our own |
+//! | [`event_table`] | the event log as a table: its partitions, rows and indexes |
+#![allow(unsafe_code)]
+
+pub mod catalog;
+pub mod encode;
+pub mod entry;
+pub mod event_table;
+pub mod guc;
+pub mod invalidation;
+pub mod output;
+pub mod row;
+pub mod scope;
+pub mod session;
+pub mod value;

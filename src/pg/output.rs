@@ -1,0 +1,193 @@
+//! Values as text, independent of what the client set.
+
+use std::ffi::{CStr, c_char, c_int};
+
+use pgrx::pg_sys;
+
+use super::value::{Value, varlena_bytes};
+
+unsafe extern "C" {
+    /// `src/include/utils/bytea.h`, which pgrx does not bind.
+    static mut bytea_output: c_int;
+}
+const BYTEA_OUTPUT_HEX: c_int = 1;
+
+/// Memory that lives as long as a cached plan: what PostgreSQL's functions keep between calls.
+pub struct PlanMemory(pg_sys::MemoryContext);
+
+impl PlanMemory {
+    /// A new, empty context.
+    pub fn new() -> Self {
+        // SAFETY: CacheMemoryContext exists in every backend; the name is a static C string.
+        Self(unsafe {
+            pg_sys::AllocSetContextCreateInternal(
+                pg_sys::CacheMemoryContext,
+                c"audit plan".as_ptr(),
+                pg_sys::ALLOCSET_SMALL_MINSIZE as usize,
+                pg_sys::ALLOCSET_SMALL_INITSIZE as usize,
+                pg_sys::ALLOCSET_SMALL_MAXSIZE as usize,
+            )
+        })
+    }
+
+    /// `function`, ready to be called as long as this memory lives.
+    fn function(&self, function: pg_sys::Oid) -> *mut pg_sys::FmgrInfo {
+        // SAFETY: the allocation is as large as what fmgr_info_cxt fills in.
+        unsafe {
+            let info = pg_sys::MemoryContextAllocZero(self.0, size_of::<pg_sys::FmgrInfo>()).cast();
+            pg_sys::fmgr_info_cxt(function, info, self.0);
+            info
+        }
+    }
+}
+
+impl Drop for PlanMemory {
+    fn drop(&mut self) {
+        // SAFETY: the context is ours and nobody else's.
+        unsafe { pg_sys::MemoryContextDelete(self.0) }
+    }
+}
+
+/// A function of one argument, kept ready. It belongs to the plan whose [`PlanMemory`] it was made in, and is
+/// only called while that plan lives.
+pub struct Function(*mut pg_sys::FmgrInfo);
+
+impl Function {
+    /// Looks `function` up.
+    pub fn new(memory: &PlanMemory, function: pg_sys::Oid) -> Self {
+        Self(memory.function(function))
+    }
+
+    /// Calls it with `value`, whose type it takes.
+    pub fn call<'a>(&self, value: Value<'a>) -> Value<'a> {
+        // SAFETY: the encoder that holds this function chose it for the value's type.
+        unsafe { Value::new(pg_sys::FunctionCall1Coll(self.0, pg_sys::InvalidOid, value.datum())) }
+    }
+
+    /// Calls it as the output function of the value's type.
+    fn output(&self, value: Value<'_>) -> &CStr {
+        // SAFETY: as for `call`; an output function returns a C string in the current memory context,
+        // which is reset only after the row is done.
+        unsafe { CStr::from_ptr(pg_sys::OutputFunctionCall(self.0, value.datum())) }
+    }
+}
+
+/// How a type writes its values as text.
+pub enum Output {
+    /// text, varchar and bpchar: the bytes themselves.
+    Plain,
+    /// uuid, without a call.
+    Uuid,
+    /// Everything else by its output function.
+    Function(Function),
+}
+
+impl Output {
+    /// The way of `type_oid`, domains looked through.
+    pub fn of_type(memory: &PlanMemory, type_oid: pg_sys::Oid) -> Self {
+        // SAFETY: catalogue look-ups by OID.
+        let base = unsafe { pg_sys::getBaseType(type_oid) };
+        match base {
+            pg_sys::TEXTOID | pg_sys::VARCHAROID | pg_sys::BPCHAROID => Self::Plain,
+            pg_sys::UUIDOID => Self::Uuid,
+            _ => {
+                let mut function = pg_sys::InvalidOid;
+                let mut is_varlena = false;
+                // SAFETY: both out parameters are valid.
+                unsafe { pg_sys::getTypeOutputInfo(base, &mut function, &mut is_varlena) };
+                Self::Function(Function::new(memory, function))
+            }
+        }
+    }
+
+    /// Hands the text of `value` to `take`.
+    pub fn with_text<R>(&self, value: Value<'_>, take: impl FnOnce(&[u8]) -> R) -> R {
+        match self {
+            // SAFETY: the type is a varlena.
+            Self::Plain => take(unsafe { varlena_bytes(value.datum()) }),
+            Self::Uuid => {
+                // SAFETY: a uuid is 16 bytes.
+                let bytes = unsafe { std::slice::from_raw_parts(value.datum().cast_mut_ptr::<u8>(), 16) };
+                take(&uuid_text(bytes))
+            }
+            Self::Function(function) => take(function.output(value).to_bytes()),
+        }
+    }
+}
+
+fn uuid_text(bytes: &[u8]) -> [u8; 36] {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [b'-'; 36];
+    let mut at = 0;
+    for (index, byte) in bytes.iter().enumerate() {
+        at += usize::from(matches!(index, 4 | 6 | 8 | 10));
+        text[at] = HEX[usize::from(byte >> 4)];
+        text[at + 1] = HEX[usize::from(byte & 15)];
+        at += 2;
+    }
+    text
+}
+
+/// A date or timestamp as JSON writes it (ISO 8601), under [`FixedSettings`].
+pub fn with_json_datetime<R>(type_oid: pg_sys::Oid, value: Value<'_>, take: impl FnOnce(&[u8]) -> R) -> R {
+    let mut buffer: [c_char; 129] = [0; 129];
+    // SAFETY: the buffer holds MAXDATELEN + 1 characters, and the value is of the type given.
+    let text = unsafe {
+        pg_sys::JsonEncodeDateTime(buffer.as_mut_ptr(), value.datum(), type_oid, std::ptr::null());
+        CStr::from_ptr(buffer.as_ptr())
+    };
+    take(text.to_bytes())
+}
+
+/// While this lives, output functions write as under `TimeZone` UTC, `DateStyle` ISO, `IntervalStyle` postgres,
+/// `bytea_output` hex and `extra_float_digits` 1, whatever the client set.
+///
+/// It sets what the settings' assign hooks set, not the settings: a few stores per row instead of five
+/// look-ups by name. Dropping it, also on an error, puts everything back.
+pub struct FixedSettings {
+    timezone: *mut pg_sys::pg_tz,
+    date_style: c_int,
+    date_order: c_int,
+    interval_style: c_int,
+    bytea: c_int,
+    float_digits: c_int,
+}
+
+impl FixedSettings {
+    /// Begins.
+    pub fn begin() -> Self {
+        // SAFETY: a backend has one thread; pg_tzset returns a time zone that lives as long as the
+        // backend, and UTC is built in.
+        unsafe {
+            let saved = Self {
+                timezone: pg_sys::session_timezone,
+                date_style: pg_sys::DateStyle,
+                date_order: pg_sys::DateOrder,
+                interval_style: pg_sys::IntervalStyle,
+                bytea: bytea_output,
+                float_digits: pg_sys::extra_float_digits,
+            };
+            pg_sys::session_timezone = pg_sys::pg_tzset(c"UTC".as_ptr());
+            pg_sys::DateStyle = pg_sys::USE_ISO_DATES as c_int;
+            pg_sys::DateOrder = pg_sys::DATEORDER_YMD as c_int;
+            pg_sys::IntervalStyle = pg_sys::INTSTYLE_POSTGRES as c_int;
+            bytea_output = BYTEA_OUTPUT_HEX;
+            pg_sys::extra_float_digits = 1;
+            saved
+        }
+    }
+}
+
+impl Drop for FixedSettings {
+    fn drop(&mut self) {
+        // SAFETY: a backend has one thread.
+        unsafe {
+            pg_sys::session_timezone = self.timezone;
+            pg_sys::DateStyle = self.date_style;
+            pg_sys::DateOrder = self.date_order;
+            pg_sys::IntervalStyle = self.interval_style;
+            bytea_output = self.bytea;
+            pg_sys::extra_float_digits = self.float_digits;
+        }
+    }
+}

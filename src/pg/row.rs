@@ -1,0 +1,270 @@
+//! What a trigger is given: the call, its rows, and the rows' columns.
+
+use std::ffi::CStr;
+
+use pgrx::pg_sys;
+
+use super::catalog::to_utf8;
+use super::value::{Value, is_plain, stored_bytes, varlena_bytes};
+
+/// What kind of write fired the trigger.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Operation {
+    /// A row came.
+    Insert,
+    /// A row changed.
+    Update,
+    /// A row went.
+    Delete,
+    /// All rows went at once.
+    Truncate,
+}
+
+/// One call of an AFTER trigger.
+pub struct TriggerCall<'a> {
+    data: &'a pg_sys::TriggerData,
+}
+
+impl<'a> TriggerCall<'a> {
+    /// The call behind `fcinfo`, or `None` if it is no AFTER trigger's.
+    ///
+    /// # Safety
+    /// `fcinfo` must be what PostgreSQL passed to the function, and `'a` end with that call.
+    pub unsafe fn new(fcinfo: pg_sys::FunctionCallInfo) -> Option<Self> {
+        // SAFETY: fcinfo is valid during the call; a context with the tag T_TriggerData is a TriggerData.
+        let data = unsafe {
+            let context = (*fcinfo).context;
+            if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
+                return None;
+            }
+            &*context.cast::<pg_sys::TriggerData>()
+        };
+        let after = data.tg_event & pg_sys::TRIGGER_EVENT_TIMINGMASK == pg_sys::TRIGGER_EVENT_AFTER;
+        after.then_some(Self { data })
+    }
+
+    /// What happened.
+    pub fn operation(&self) -> Operation {
+        match self.data.tg_event & pg_sys::TRIGGER_EVENT_OPMASK {
+            pg_sys::TRIGGER_EVENT_INSERT => Operation::Insert,
+            pg_sys::TRIGGER_EVENT_UPDATE => Operation::Update,
+            pg_sys::TRIGGER_EVENT_DELETE => Operation::Delete,
+            _ => Operation::Truncate,
+        }
+    }
+
+    /// The table.
+    pub fn relation(&self) -> Relation<'a> {
+        // SAFETY: the executor holds the relation open during the call.
+        unsafe { Relation::new(self.data.tg_relation) }
+    }
+
+    /// The trigger's arguments.
+    pub fn arguments(&self) -> Vec<&'a [u8]> {
+        // SAFETY: tgargs holds tgnargs C strings that live as long as the trigger's description.
+        unsafe {
+            let trigger = &*self.data.tg_trigger;
+            (0..trigger.tgnargs as usize)
+                .map(|n| CStr::from_ptr(*trigger.tgargs.add(n)).to_bytes())
+                .collect()
+        }
+    }
+
+    /// Whether the trigger stands on a partition because it stands on the partitioned table.
+    pub fn is_clone(&self) -> bool {
+        // SAFETY: tg_trigger is valid during the call.
+        unsafe { (*self.data.tg_trigger).tgisclone }
+    }
+
+    /// The row as it was before an UPDATE or DELETE, or as an INSERT left it.
+    pub fn first_row(&self) -> Row<'a> {
+        // SAFETY: a row trigger is given its row in tg_trigslot.
+        unsafe { Row::new(self.data.tg_trigslot) }
+    }
+
+    /// The row as an UPDATE left it.
+    pub fn updated_row(&self) -> Row<'a> {
+        // SAFETY: an UPDATE's row trigger is given the new row in tg_newslot.
+        unsafe { Row::new(self.data.tg_newslot) }
+    }
+}
+
+/// An open table.
+#[derive(Clone, Copy)]
+pub struct Relation<'a> {
+    relation: &'a pg_sys::RelationData,
+}
+
+impl<'a> Relation<'a> {
+    /// Wraps an open relation.
+    ///
+    /// # Safety
+    /// It must stay open during `'a`.
+    pub unsafe fn new(relation: pg_sys::Relation) -> Self {
+        // SAFETY: as the caller promises.
+        Self { relation: unsafe { &*relation } }
+    }
+
+    /// Its OID.
+    pub fn oid(&self) -> pg_sys::Oid {
+        self.relation.rd_id
+    }
+
+    pub(super) fn as_ptr(&self) -> pg_sys::Relation {
+        std::ptr::from_ref(self.relation).cast_mut()
+    }
+
+    /// Its columns by position, dropped ones as `None`.
+    pub fn attributes(&self) -> Vec<Option<Attribute>> {
+        // SAFETY: the tuple descriptor of an open relation holds natts attributes.
+        unsafe { attributes(self.relation.rd_att) }
+    }
+
+    /// The positions, from zero, of the primary key's columns in key order; empty without a primary key.
+    pub fn primary_key(&self) -> Vec<usize> {
+        // SAFETY: the relation is open; the key's index is opened and closed here, and indkey holds
+        // indnkeyatts key columns.
+        unsafe {
+            let index_oid = pg_sys::RelationGetPrimaryKeyIndex(self.as_ptr());
+            if index_oid == pg_sys::InvalidOid {
+                return Vec::new();
+            }
+            let index = pg_sys::index_open(index_oid, pg_sys::AccessShareLock as i32);
+            let description = &*(*index).rd_index;
+            let columns = description.indkey.values.as_slice(description.indnkeyatts as usize);
+            let key = columns.iter().map(|attnum| *attnum as usize - 1).collect();
+            pg_sys::index_close(index, pg_sys::AccessShareLock as i32);
+            key
+        }
+    }
+}
+
+/// A table opened by its OID, closed when this goes; its lock stays until the transaction ends.
+pub struct OpenRelation(pg_sys::Relation);
+
+impl OpenRelation {
+    /// Opens it. An OID without a table is an error of PostgreSQL's.
+    pub fn open(oid: pg_sys::Oid) -> Self {
+        // SAFETY: closed in `drop`, or by the transaction's abort.
+        Self(unsafe { pg_sys::relation_open(oid, pg_sys::AccessShareLock as i32) })
+    }
+
+    /// The table.
+    pub fn relation(&self) -> Relation<'_> {
+        // SAFETY: open as long as `self`.
+        unsafe { Relation::new(self.0) }
+    }
+}
+
+impl Drop for OpenRelation {
+    fn drop(&mut self) {
+        // After an error the transaction's abort closes it.
+        if !std::thread::panicking() {
+            // SAFETY: opened by `open`.
+            unsafe { pg_sys::relation_close(self.0, pg_sys::NoLock as i32) }
+        }
+    }
+}
+
+/// One column of a table.
+pub struct Attribute {
+    /// Its name, in the database's encoding.
+    pub name: Vec<u8>,
+    /// Its name in UTF-8, as settings write it.
+    pub label: String,
+    /// Its type.
+    pub type_oid: pg_sys::Oid,
+    by_value: bool,
+    length: i16,
+}
+
+/// The columns of a tuple descriptor by position, dropped ones as `None`.
+///
+/// # Safety
+/// `descriptor` must be valid.
+pub unsafe fn attributes(descriptor: pg_sys::TupleDesc) -> Vec<Option<Attribute>> {
+    // SAFETY: a valid descriptor holds natts attributes.
+    let attributes = unsafe { (*descriptor).attrs.as_slice((*descriptor).natts as usize) };
+    attributes
+        .iter()
+        .map(|attribute| {
+            (!attribute.attisdropped).then(|| Attribute {
+                // SAFETY: a name is a C string.
+                name: unsafe { CStr::from_ptr(attribute.attname.data.as_ptr()) }.to_bytes().to_vec(),
+                // SAFETY: as above.
+                label: to_utf8(unsafe { CStr::from_ptr(attribute.attname.data.as_ptr()) }.to_bytes()),
+                type_oid: attribute.atttypid,
+                by_value: attribute.attbyval,
+                length: attribute.attlen,
+            })
+        })
+        .collect()
+}
+
+impl Attribute {
+    /// Whether two values of this column differ in their bytes, detoasted where needed. Never by `=`: 1.0 and
+    /// 1.00 differ, and not every type has an equality.
+    pub fn differ(&self, a: Value<'_>, b: Value<'_>) -> bool {
+        let (a, b) = (a.datum(), b.datum());
+        if self.by_value {
+            return a.value() != b.value();
+        }
+        // SAFETY: both are values of this column: pointers to `length` bytes, to a C string, or to a varlena.
+        unsafe {
+            let bytes = |datum: pg_sys::Datum, length| {
+                std::slice::from_raw_parts(datum.cast_mut_ptr::<u8>().cast_const(), length)
+            };
+            match self.length {
+                -2 => {
+                    CStr::from_ptr(a.cast_mut_ptr()) != CStr::from_ptr(b.cast_mut_ptr())
+                }
+                -1 => {
+                    // A TOASTed value that did not change keeps its pointer, so it is not fetched.
+                    stored_bytes(a) != stored_bytes(b)
+                        && (is_plain(a) && is_plain(b) && pgrx::varlena::varsize_any_exhdr(a.cast_mut_ptr())
+                            != pgrx::varlena::varsize_any_exhdr(b.cast_mut_ptr())
+                            || varlena_bytes(a) != varlena_bytes(b))
+                }
+                length => bytes(a, length as usize) != bytes(b, length as usize),
+            }
+        }
+    }
+}
+
+/// A row, all its columns at hand.
+#[derive(Clone, Copy)]
+pub struct Row<'a> {
+    values: &'a [pg_sys::Datum],
+    nulls: &'a [bool],
+}
+
+impl<'a> Row<'a> {
+    /// The row in `slot`.
+    ///
+    /// # Safety
+    /// `slot` must hold a row and keep it during `'a`.
+    unsafe fn new(slot: *mut pg_sys::TupleTableSlot) -> Self {
+        // SAFETY: slot_getsomeattrs_int fills natts values, also for columns added after the row was stored.
+        unsafe {
+            let columns = (*(*slot).tts_tupleDescriptor).natts;
+            if i32::from((*slot).tts_nvalid) < columns {
+                pg_sys::slot_getsomeattrs_int(slot, columns);
+            }
+            Self {
+                values: std::slice::from_raw_parts((*slot).tts_values, columns as usize),
+                nulls: std::slice::from_raw_parts((*slot).tts_isnull, columns as usize),
+            }
+        }
+    }
+
+    /// A row of values that were formed elsewhere.
+    pub(super) fn of(values: &'a [pg_sys::Datum], nulls: &'a [bool]) -> Self {
+        Self { values, nulls }
+    }
+
+    /// The value at `position`, counted from zero; `None` for NULL.
+    pub fn get(&self, position: usize) -> Option<Value<'a>> {
+        // SAFETY: the row lives during `'a`.
+        (!self.nulls[position]).then(|| unsafe { Value::new(self.values[position]) })
+    }
+}

@@ -1,0 +1,90 @@
+//! Who is connected, which transaction this is and what time it is.
+
+use std::ffi::CStr;
+
+use pgrx::pg_sys;
+
+use super::value::{Text, Value};
+
+/// Microseconds from 1970 to PostgreSQL's epoch, 2000.
+const EPOCH: i64 = 946_684_800_000_000;
+
+/// The clock, in microseconds since 1970.
+pub fn clock() -> u64 {
+    // SAFETY: reads the clock.
+    (unsafe { pg_sys::GetCurrentTimestamp() } + EPOCH) as u64
+}
+
+/// Microseconds since 1970 as a timestamptz.
+pub fn timestamp(micros: u64) -> i64 {
+    micros as i64 - EPOCH
+}
+
+/// The current top-level transaction's id, assigned if it has none yet.
+pub fn transaction_id() -> u64 {
+    // SAFETY: a trigger runs inside a transaction.
+    unsafe { pg_sys::GetTopFullTransactionId().value }
+}
+
+/// 64 bits from the operating system's strong source.
+pub fn strong_random() -> Option<u64> {
+    let mut bytes = [0u8; 8];
+    // SAFETY: the buffer is as large as is said.
+    unsafe { pg_sys::pg_strong_random(bytes.as_mut_ptr().cast(), bytes.len()) }.then(|| u64::from_ne_bytes(bytes))
+}
+
+/// The role that `session_user` names.
+pub fn session_role() -> pg_sys::Oid {
+    // SAFETY: reads a variable of the backend.
+    unsafe { pg_sys::GetSessionUserId() }
+}
+
+/// The role in force outside any SECURITY DEFINER function: what SET ROLE set, or the session's.
+pub fn outer_role() -> pg_sys::Oid {
+    // SAFETY: reads a variable of the backend.
+    unsafe { pg_sys::GetOuterUserId() }
+}
+
+/// `application_name`, empty if unset.
+pub fn application_name() -> &'static [u8] {
+    // SAFETY: the setting is null or a C string, which no Rust code holds across a call that could set it.
+    unsafe {
+        if pg_sys::application_name.is_null() {
+            return b"";
+        }
+        CStr::from_ptr(pg_sys::application_name).to_bytes()
+    }
+}
+
+/// The client's address as an inet, `None` for a local socket or a background worker.
+pub fn client_address() -> Option<Text> {
+    // SAFETY: inet_client_addr takes no argument and returns NULL through fcinfo's isnull; the frame below
+    // is a complete FunctionCallInfo without arguments.
+    unsafe {
+        let mut frame: pg_sys::FunctionCallInfoBaseData = std::mem::zeroed();
+        let address = pg_sys::inet_client_addr(&mut frame);
+        (!frame.isnull).then(|| Text::copy_of(address))
+    }
+}
+
+/// The JSONB that `text`, checked before, stands for.
+pub fn jsonb(text: &CStr) -> Text {
+    // SAFETY: jsonb_in takes a C string.
+    unsafe { called(pg_sys::jsonb_in, &[Some(text.as_ptr().into())]) }
+}
+
+/// Two JSONB values joined as `||` does: objects merge, and the second wins.
+pub fn jsonb_concat(first: Value<'_>, second: Value<'_>) -> Text {
+    // SAFETY: both are jsonb.
+    unsafe { called(pg_sys::jsonb_concat, &[Some(first.datum()), Some(second.datum())]) }
+}
+
+/// # Safety
+/// `function` must take such arguments, and return a varlena.
+unsafe fn called(
+    function: unsafe fn(pg_sys::FunctionCallInfo) -> pg_sys::Datum,
+    arguments: &[Option<pg_sys::Datum>],
+) -> Text {
+    // SAFETY: as the caller promises.
+    unsafe { pgrx::direct_function_call_as_datum(function, arguments).map(|d| Text::copy_of(d)).expect("these functions return a value") }
+}

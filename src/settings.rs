@@ -1,0 +1,102 @@
+//! The settings (GUCs): what an application says about its user, and what a DBA requires.
+
+use std::ffi::{CStr, CString};
+
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+
+use crate::pg::guc::{self, Refusal};
+
+static ACTOR_ID: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+static ACTOR_TYPE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+static METADATA: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+static REQUIRE_ACTOR: GucSetting<bool> = GucSetting::<bool>::new(false);
+
+/// Defines the settings. Each may be set by superusers, and by roles that were granted it
+/// (`GRANT audit_writer TO app`), since what any role can set proves nothing.
+pub fn define() {
+    guc::define(
+        c"audit.actor_id",
+        c"Who acts: the application's user, an API key, a job.",
+        c"Stored in every event as actor_id. Empty means unknown. Set it with SET LOCAL or set_config(..., true), so that it ends with the transaction.",
+        &ACTOR_ID,
+        None,
+    );
+    guc::define(
+        c"audit.actor_type",
+        c"What kind of actor audit.actor_id is: user, system or api-key.",
+        c"Stored in every event as actor_type. Empty means unknown.",
+        &ACTOR_TYPE,
+        Some(guc::check_actor_type),
+    );
+    guc::define(
+        c"audit.metadata",
+        c"What else the application knows of the request, as JSON.",
+        c"Stored in every event as metadata: request id, IP address, user agent, reason. Empty means none.",
+        &METADATA,
+        Some(guc::check_metadata),
+    );
+    GucRegistry::define_bool_guc(
+        c"audit.require_actor",
+        c"Refuses writes to tracked tables while audit.actor_id is not set.",
+        c"Off by default: a migration or a DBA's correction then leaves an event without an actor.",
+        &REQUIRE_ACTOR,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    guc::reserve_prefix();
+}
+
+/// `audit.actor_id`; empty is `None`.
+pub fn actor_id() -> Option<&'static CStr> {
+    guc::value(&ACTOR_ID)
+}
+
+/// `audit.actor_type`; empty is `None`.
+pub fn actor_type() -> Option<&'static CStr> {
+    guc::value(&ACTOR_TYPE)
+}
+
+/// `audit.metadata`, which is JSON; empty is `None`.
+pub fn metadata() -> Option<&'static CStr> {
+    guc::value(&METADATA)
+}
+
+/// `audit.require_actor`.
+pub fn require_actor() -> bool {
+    REQUIRE_ACTOR.get()
+}
+
+/// Refuses an actor type that does not exist.
+pub fn check_actor_type(value: &[u8]) -> Result<(), Refusal> {
+    match value {
+        b"" | b"user" | b"system" | b"api-key" => Ok(()),
+        _ => Err(Refusal {
+            detail: "An actor is a user, a system or an api-key.".into(),
+            hint: "Use 'user', 'system', 'api-key', or '' for unknown.",
+        }),
+    }
+}
+
+/// Refuses metadata that is no JSON, or that jsonb could not hold.
+pub fn check_metadata(value: &[u8]) -> Result<(), Refusal> {
+    if value.is_empty() {
+        return Ok(());
+    }
+    let refuse = |detail: String| {
+        Err(Refusal { detail, hint: "Set a JSON object, such as {\"request_id\": \"4711\"}, or '' for none." })
+    };
+    match serde_json::from_str::<serde_json::Value>(&String::from_utf8_lossy(value)) {
+        Err(error) => refuse(format!("It is no JSON: {error}.")),
+        Ok(json) if holds_nul(&json) => refuse("It holds \\u0000, which jsonb cannot.".into()),
+        Ok(_) => Ok(()),
+    }
+}
+
+fn holds_nul(json: &serde_json::Value) -> bool {
+    match json {
+        serde_json::Value::String(text) => text.contains('\0'),
+        serde_json::Value::Array(values) => values.iter().any(holds_nul),
+        serde_json::Value::Object(pairs) => pairs.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)),
+        _ => false,
+    }
+}

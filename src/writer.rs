@@ -1,0 +1,82 @@
+//! One event, from what happened to the row in the log.
+
+use std::cell::RefCell;
+
+use audit_core::event_id::Generator;
+use pgrx::PgSqlErrorCode;
+
+use crate::actor;
+use crate::error::{Error, Result};
+use crate::pg::event_table::{self, Column, Record};
+use crate::pg::session;
+use crate::pg::value::Value;
+
+/// What happened. Who, when and in which transaction the writer adds.
+#[derive(Clone, Copy)]
+pub struct Event<'a> {
+    /// The action's name, a text.
+    pub action: Value<'a>,
+    /// What kind of resource, a text.
+    pub resource_type: Option<Value<'a>>,
+    /// Which one, a text.
+    pub resource_id: Option<Value<'a>>,
+    /// In which organisation, a text.
+    pub organisation_id: Option<Value<'a>>,
+    /// In which project, a text.
+    pub project_id: Option<Value<'a>>,
+    /// What was, a jsonb.
+    pub before_state: Option<Value<'a>>,
+    /// What is, a jsonb.
+    pub after_state: Option<Value<'a>>,
+    /// Instead of `audit.metadata`, a jsonb.
+    pub metadata: Option<Value<'a>>,
+    /// `schema.table`, a text.
+    pub table_name: Option<Value<'a>>,
+}
+
+thread_local! {
+    static IDS: RefCell<Option<Generator>> = const { RefCell::new(None) };
+}
+
+/// Stores the event and returns its id. It commits with the transaction, or not at all.
+pub fn write(event: &Event<'_>) -> Result<[u8; 16]> {
+    let actor = actor::current()?;
+    let (micros, id) = next_id()?;
+    let time = session::timestamp(micros);
+
+    let mut record = Record::new();
+    record.set_uuid(Column::EventId, &id);
+    record.set_word(Column::OccurredAt, time as u64);
+    record.set_word(Column::TransactionId, session::transaction_id());
+    record.set(Column::Action, Some(event.action));
+    record.set(Column::ResourceType, event.resource_type);
+    record.set(Column::ResourceId, event.resource_id);
+    record.set(Column::ActorId, actor.id.as_ref().map(|text| text.value()));
+    record.set(Column::ActorType, actor.kind.as_ref().map(|text| text.value()));
+    record.set(Column::OrganisationId, event.organisation_id);
+    record.set(Column::ProjectId, event.project_id);
+    record.set(Column::BeforeState, event.before_state);
+    record.set(Column::AfterState, event.after_state);
+    record.set(Column::Metadata, event.metadata.or(actor.metadata.as_ref().map(|json| json.value())));
+    record.set(Column::SessionRole, Some(actor.session_role.value()));
+    record.set(Column::DbRole, Some(actor.db_role.value()));
+    record.set(Column::ApplicationName, actor.application_name.as_ref().map(|text| text.value()));
+    record.set(Column::ClientAddr, actor.client_address.as_ref().map(|address| address.value()));
+    record.set(Column::TableName, event.table_name);
+    event_table::insert(time, &record)?;
+    Ok(id)
+}
+
+fn next_id() -> Result<(u64, [u8; 16])> {
+    IDS.with_borrow_mut(|ids| {
+        if ids.is_none() {
+            let seed = session::strong_random().ok_or_else(|| {
+                Error::new(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, "no random bits for event ids")
+                    .hint("The operating system's random source is not available.")
+            })?;
+            *ids = Some(Generator::new(seed));
+        }
+        let generator = ids.as_mut().expect("made above");
+        Ok(generator.next(session::clock()))
+    })
+}
