@@ -3,7 +3,7 @@
 DO $$
 DECLARE
     role_name text;
-    found record;
+    existing record;
 BEGIN
     IF to_regnamespace('audit') IS NOT NULL THEN
         RAISE EXCEPTION USING
@@ -13,10 +13,10 @@ BEGIN
             HINT = 'Rename the schema that is there (ALTER SCHEMA audit RENAME TO ...), or drop it.';
     END IF;
     FOREACH role_name IN ARRAY ARRAY['audit_admin', 'audit_writer', 'audit_reader'] LOOP
-        SELECT rolcanlogin, rolsuper INTO found FROM pg_roles WHERE rolname = role_name;
+        SELECT rolcanlogin, rolsuper INTO existing FROM pg_roles WHERE rolname = role_name;
         IF NOT FOUND THEN
             EXECUTE format('CREATE ROLE %I NOLOGIN', role_name);
-        ELSIF found.rolcanlogin OR found.rolsuper THEN
+        ELSIF existing.rolcanlogin OR existing.rolsuper THEN
             RAISE EXCEPTION USING
                 ERRCODE = 'duplicate_object',
                 MESSAGE = format('role "%s" exists and is able to log in or a superuser', role_name),

@@ -2,8 +2,9 @@
 
 use std::cell::Cell;
 
-use pgrx::prelude::*;
+use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
+use pgrx::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::pg::row::OpenRelation;
@@ -15,7 +16,7 @@ thread_local! {
 }
 
 /// Runs `work` without following the DDL it does itself.
-pub fn quietly<R>(work: impl FnOnce() -> R) -> R {
+fn quietly<R>(work: impl FnOnce() -> R) -> R {
     struct Restore(bool);
     impl Drop for Restore {
         fn drop(&mut self) {
@@ -24,6 +25,19 @@ pub fn quietly<R>(work: impl FnOnce() -> R) -> R {
     }
     let _restore = Restore(QUIET.replace(true));
     work()
+}
+
+/// Runs the commands that `query` puts together, one a row, without following them.
+pub fn run_ddl(query: &str, arguments: &[DatumWithOid<'_>]) -> Result<()> {
+    let commands = Spi::connect(|client| {
+        let mut commands = Vec::new();
+        for row in client.select(query, None, arguments)? {
+            commands.extend(row.get::<String>(1)?);
+        }
+        Ok::<_, pgrx::spi::SpiError>(commands)
+    })?;
+    quietly(|| commands.iter().try_for_each(|command| Spi::run(command)))?;
+    Ok(())
 }
 
 /// Called when DDL has changed a table or a type: brings every table's settings up to date.

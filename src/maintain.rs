@@ -4,6 +4,7 @@ use std::ffi::CStr;
 
 use pgrx::prelude::*;
 
+use crate::ddl::run_ddl;
 use crate::error::Result;
 use crate::pg::scope::{Commits, as_extension_owner, with_settings};
 
@@ -38,7 +39,8 @@ pub fn maintain(may_commit: bool) -> Result<()> {
 }
 
 fn with_own_settings<R>(work: impl FnOnce() -> R) -> R {
-    let own_timeout = Spi::get_one::<bool>("SELECT pg_catalog.current_setting('lock_timeout') OPERATOR(pg_catalog.<>) '0'");
+    let own_timeout =
+        Spi::get_one::<bool>("SELECT pg_catalog.current_setting('lock_timeout') OPERATOR(pg_catalog.<>) '0'");
     let mut settings = vec![(c"search_path", c"pg_catalog, pg_temp"), (c"timezone", c"UTC")];
     if own_timeout != Ok(Some(true)) {
         settings.push((c"lock_timeout", LOCK_TIMEOUT));
@@ -74,13 +76,10 @@ fn missing_months() -> Result<Vec<String>> {
 }
 
 fn make_month(month: &str) -> Result<()> {
-    let command = |query: &str| -> Result<()> {
-        if let Some(command) = Spi::get_one_with_args::<String>(query, &[month.into()])? {
-            crate::ddl::quietly(|| Spi::run(&command))?;
-        }
-        Ok(())
-    };
-    command("SELECT format('CREATE TABLE audit.%I (LIKE audit.event_default INCLUDING ALL)', 'event_' || $1)")?;
+    let command = |query: &str| run_ddl(query, &[month.into()]);
+    command(
+        "SELECT format('CREATE TABLE audit.%I (LIKE audit.event_default INCLUDING ALL)', 'event_' || $1)",
+    )?;
     command(
         "SELECT format('COMMENT ON TABLE audit.%I IS %L', 'event_' || $1,
                        'Events of ' || to_char(to_date($1, 'YYYY_MM'), 'FMMonth YYYY') || ' (UTC)')",
@@ -88,19 +87,20 @@ fn make_month(month: &str) -> Result<()> {
     command("SELECT format('ALTER TABLE audit.%I ENABLE ROW LEVEL SECURITY', 'event_' || $1)")?;
     // Default privileges may have granted something.
     command(
-        "SELECT format('REVOKE ALL ON audit.%I FROM %s', c.relname,
-                       string_agg(DISTINCT CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END, ', '))
+        "SELECT DISTINCT format('REVOKE ALL ON audit.%I FROM %s', c.relname,
+                                CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END)
          FROM pg_class c, aclexplode(c.relacl) a
-         WHERE c.oid = format('audit.%I', 'event_' || $1)::regclass AND a.grantee <> c.relowner
-         GROUP BY c.relname",
+         WHERE c.oid = format('audit.%I', 'event_' || $1)::regclass AND a.grantee <> c.relowner",
     )?;
     command(
         "SELECT format('CREATE TRIGGER \"!audit_truncate_guard\" BEFORE TRUNCATE ON audit.%I
                         FOR EACH STATEMENT EXECUTE FUNCTION audit.guard()', 'event_' || $1)",
     )?;
-    command("SELECT format('ALTER TABLE audit.%I ENABLE ALWAYS TRIGGER \"!audit_truncate_guard\"', 'event_' || $1)")?;
+    command(
+        "SELECT format('ALTER TABLE audit.%I ENABLE ALWAYS TRIGGER \"!audit_truncate_guard\"', 'event_' || $1)",
+    )?;
     // From here on writers of this month wait; whoever holds the catch-all for long makes this step give up.
-    command("SELECT 'LOCK TABLE audit.event_default IN ACCESS EXCLUSIVE MODE' WHERE $1 IS NOT NULL")?;
+    Spi::run("LOCK TABLE audit.event_default IN ACCESS EXCLUSIVE MODE")?;
     moving(|| {
         command(
             "SELECT format('WITH moved AS (DELETE FROM audit.event_default

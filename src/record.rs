@@ -62,7 +62,9 @@ pub fn check_action(name: &str) -> Result<()> {
             PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
             format!("action \"{name}\" is malformed: {error}"),
         )
-        .hint("An action is made of lower-case segments separated by dots, such as organisation.user.added."));
+        .hint(
+            "An action is made of lower-case segments separated by dots, such as organisation.user.added.",
+        ));
     }
     if action::is_reserved(name) {
         return Err(Error::new(

@@ -102,10 +102,9 @@ pub fn plan(call: &TriggerCall<'_>) -> Result<Rc<Plan>> {
 fn compile(call: &TriggerCall<'_>, relation: Relation<'_>) -> Result<Plan> {
     let attributes = relation.attributes();
     let tracking = settings_of(call, relation, &attributes)?;
-    let memory = PlanMemory::new();
-    let position = |name: &String| {
-        attributes.iter().position(|a| a.as_ref().is_some_and(|a| a.label == *name))
-    };
+    let memory = PlanMemory::create();
+    let position =
+        |name: &String| attributes.iter().position(|a| a.as_ref().is_some_and(|a| a.label == *name));
     let text_column = |position: usize| {
         let type_oid = attributes[position].as_ref().map_or(pg_sys::InvalidOid, |a| a.type_oid);
         TextColumn { position, output: Output::of_type(&memory, type_oid) }

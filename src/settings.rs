@@ -83,7 +83,10 @@ pub fn check_metadata(value: &[u8]) -> Result<(), Refusal> {
         return Ok(());
     }
     let refuse = |detail: String| {
-        Err(Refusal { detail, hint: "Set a JSON object, such as {\"request_id\": \"4711\"}, or '' for none." })
+        Err(Refusal {
+            detail,
+            hint: "Set a JSON object, such as {\"request_id\": \"4711\"}, or '' for none.",
+        })
     };
     match serde_json::from_str::<serde_json::Value>(&String::from_utf8_lossy(value)) {
         Err(error) => refuse(format!("It is no JSON: {error}.")),
@@ -96,7 +99,9 @@ fn holds_nul(json: &serde_json::Value) -> bool {
     match json {
         serde_json::Value::String(text) => text.contains('\0'),
         serde_json::Value::Array(values) => values.iter().any(holds_nul),
-        serde_json::Value::Object(pairs) => pairs.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)),
+        serde_json::Value::Object(pairs) => {
+            pairs.iter().any(|(key, value)| key.contains('\0') || holds_nul(value))
+        }
         _ => false,
     }
 }

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use pgrx::{JsonB, pg_sys};
 
+use crate::ddl::run_ddl;
 use crate::error::{Error, Result};
 use crate::pg::row::{Attribute, OpenRelation, Operation};
 use crate::pg::scope::as_extension_owner;
@@ -82,10 +84,10 @@ pub fn untrack(target: Option<pg_sys::Oid>) -> Result<()> {
         .hint("SELECT target FROM audit.tracked_table lists the tables that are."));
     }
     for trigger in [ROW_TRIGGER, TRUNCATE_TRIGGER] {
-        run_ddl("SELECT format('DROP TRIGGER IF EXISTS %I ON %s', $1, $2::regclass)", &[
-            trigger.into(),
-            target.into(),
-        ])?;
+        run_as_owner(
+            "SELECT format('DROP TRIGGER IF EXISTS %I ON %s', $1, $2::regclass)",
+            &[trigger.into(), target.into()],
+        )?;
     }
     Ok(())
 }
@@ -104,31 +106,24 @@ pub fn settings(target: pg_sys::Oid) -> Result<Option<Tracking>> {
 pub fn apply(target: pg_sys::Oid, tracking: &Tracking) -> Result<()> {
     let argument = tracking.to_argument();
     let state = if tracking.on_replica { "ENABLE ALWAYS" } else { "ENABLE" };
-    for (trigger, events, level) in [
-        (ROW_TRIGGER, "INSERT OR UPDATE OR DELETE", "ROW"),
-        (TRUNCATE_TRIGGER, "TRUNCATE", "STATEMENT"),
-    ] {
-        run_ddl(
+    for (trigger, events, level) in
+        [(ROW_TRIGGER, "INSERT OR UPDATE OR DELETE", "ROW"), (TRUNCATE_TRIGGER, "TRUNCATE", "STATEMENT")]
+    {
+        run_as_owner(
             "SELECT format('CREATE OR REPLACE TRIGGER %I AFTER %s ON %s FOR EACH %s EXECUTE FUNCTION audit.capture(%L)',
                            $1, $2, $3::regclass, $4, $5)",
             &[trigger.into(), events.into(), target.into(), level.into(), argument.as_str().into()],
         )?;
-        run_ddl("SELECT format('ALTER TABLE %s %s TRIGGER %I', $1::regclass, $2, $3)", &[
-            target.into(),
-            state.into(),
-            trigger.into(),
-        ])?;
+        run_as_owner(
+            "SELECT format('ALTER TABLE %s %s TRIGGER %I', $1::regclass, $2, $3)",
+            &[target.into(), state.into(), trigger.into()],
+        )?;
     }
     Ok(())
 }
 
-/// Runs the command that `query` puts together, with the extension owner's rights.
-fn run_ddl(query: &str, arguments: &[pgrx::datum::DatumWithOid<'_>]) -> Result<()> {
-    let command = Spi::get_one_with_args::<String>(query, arguments)?;
-    if let Some(command) = command {
-        crate::ddl::quietly(|| as_extension_owner(|| Spi::run(&command)))?;
-    }
-    Ok(())
+fn run_as_owner(query: &str, arguments: &[DatumWithOid<'_>]) -> Result<()> {
+    as_extension_owner(|| run_ddl(query, arguments))
 }
 
 /// A table that someone wants to track, locked against writers and other DDL until the transaction ends.
@@ -190,7 +185,10 @@ impl Table {
             .hint("Call it as the table's owner, or as a superuser."));
         }
         if matches!(&*table.kind, "r" | "p") {
-            run_ddl("SELECT format('LOCK TABLE ONLY %s IN SHARE ROW EXCLUSIVE MODE', $1::regclass)", &[oid.into()])?;
+            run_as_owner(
+                "SELECT format('LOCK TABLE ONLY %s IN SHARE ROW EXCLUSIVE MODE', $1::regclass)",
+                &[oid.into()],
+            )?;
         }
         Ok(table)
     }
@@ -211,7 +209,9 @@ impl Table {
             _ => return refuse("no table", "Name a table."),
         }
         match &*self.persistence {
-            "t" => return refuse("a temporary table", "Its rows end with the session; nothing of it is kept."),
+            "t" => {
+                return refuse("a temporary table", "Its rows end with the session; nothing of it is kept.");
+            }
             "u" => {
                 return refuse(
                     "an unlogged table",
@@ -221,9 +221,10 @@ impl Table {
             _ => {}
         }
         match &*self.schema {
-            "pg_catalog" | "information_schema" | "pg_toast" => {
-                refuse("a system catalogue", "Use event triggers or the server log for changes of the schema.")
-            }
+            "pg_catalog" | "information_schema" | "pg_toast" => refuse(
+                "a system catalogue",
+                "Use event triggers or the server log for changes of the schema.",
+            ),
             "audit" => refuse("the audit system's own", "It records its own changes."),
             _ => Ok(()),
         }
@@ -245,11 +246,8 @@ fn names(columns: Vec<Option<String>>, argument: &str) -> Result<Vec<String>> {
         .into_iter()
         .map(|column| {
             column.ok_or_else(|| {
-                Error::new(
-                    PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
-                    format!("{argument} holds a NULL"),
-                )
-                .hint("Name columns, such as ARRAY['id'].")
+                Error::new(PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED, format!("{argument} holds a NULL"))
+                    .hint("Name columns, such as ARRAY['id'].")
             })
         })
         .collect()
@@ -295,7 +293,9 @@ fn check_actions(tracking: &Tracking) -> Result<()> {
             PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
             format!("resource_type \"{}\" is malformed", tracking.resource_type),
         )
-        .hint("A resource type is lower case, such as 'datasource' or 'model_configuration', and not 'audit'.")
+        .hint(
+            "A resource type is lower case, such as 'datasource' or 'model_configuration', and not 'audit'.",
+        )
     })?;
     every_action(tracking).try_for_each(|action| check_action(&action))
 }
@@ -310,7 +310,9 @@ fn check_columns(tracking: &Tracking, columns: &[Option<Attribute>], table: &Tab
         {
             return Err(Error::new(
                 PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
-                format!("{argument} \"{path}\" is a path along foreign keys, which this version cannot follow"),
+                format!(
+                    "{argument} \"{path}\" is a path along foreign keys, which this version cannot follow"
+                ),
             )
             .hint(format!("Name a column of {}.", table.name)));
         }
@@ -321,7 +323,10 @@ fn check_columns(tracking: &Tracking, columns: &[Option<Attribute>], table: &Tab
         None => {
             let open = OpenRelation::open(table.oid);
             let key = open.relation().primary_key();
-            key.into_iter().filter_map(|position| columns[position].as_ref()).map(|c| c.label.clone()).collect()
+            key.into_iter()
+                .filter_map(|position| columns[position].as_ref())
+                .map(|c| c.label.clone())
+                .collect()
         }
     };
     let scope = tracking.organisation_id.iter().chain(&tracking.project_id);

@@ -114,10 +114,16 @@ impl Tracking {
         let optional = |names: &[String]| names.iter().filter_map(|name| find(name)).collect::<Vec<_>>();
         let mut resolved = Self {
             resource_id: match &self.resource_id {
-                Some(names) => Some(names.iter().map(|n| needed("resource_id", n)).collect::<Result<_, _>>()?),
+                Some(names) => {
+                    Some(names.iter().map(|n| needed("resource_id", n)).collect::<Result<_, _>>()?)
+                }
                 None => None,
             },
-            organisation_id: self.organisation_id.as_ref().map(|n| needed("organisation_id", n)).transpose()?,
+            organisation_id: self
+                .organisation_id
+                .as_ref()
+                .map(|n| needed("organisation_id", n))
+                .transpose()?,
             project_id: self.project_id.as_ref().map(|n| needed("project_id", n)).transpose()?,
             exclude: optional(&self.exclude),
             mask: optional(&self.mask),

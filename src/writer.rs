@@ -44,7 +44,7 @@ pub fn write(event: &Event<'_>) -> Result<[u8; 16]> {
     let (micros, id) = next_id()?;
     let time = session::timestamp(micros);
 
-    let mut record = Record::new();
+    let mut record = Record::empty();
     record.set_uuid(Column::EventId, &id);
     record.set_word(Column::OccurredAt, time as u64);
     record.set_word(Column::TransactionId, session::transaction_id());

@@ -32,10 +32,8 @@ pub fn own_table(name: &CStr) -> Option<pg_sys::Oid> {
 pub fn table_owner(relation: pg_sys::Oid) -> Option<pg_sys::Oid> {
     // SAFETY: a syscache look-up, released after its last use; the tuple is a pg_class row.
     unsafe {
-        let tuple = pg_sys::SearchSysCache1(
-            pg_sys::SysCacheIdentifier::RELOID as i32,
-            pg_sys::Datum::from(relation),
-        );
+        let tuple =
+            pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::RELOID as i32, pg_sys::Datum::from(relation));
         if tuple.is_null() {
             return None;
         }
@@ -86,10 +84,6 @@ pub fn from_utf8(text: &str) -> Vec<u8> {
     unsafe {
         let input = text.as_ptr().cast::<std::ffi::c_char>().cast_mut();
         let output = pg_sys::pg_any_to_server(input, text.len() as i32, pg_sys::pg_enc::PG_UTF8 as i32);
-        if output == input {
-            text.as_bytes().to_vec()
-        } else {
-            CStr::from_ptr(output).to_bytes().to_vec()
-        }
+        if output == input { text.as_bytes().to_vec() } else { CStr::from_ptr(output).to_bytes().to_vec() }
     }
 }

@@ -201,7 +201,11 @@ fn push_dimension(
     builder.close(container, array)
 }
 
-fn push_composite(builder: &mut Builder<'_>, container: &mut Container, value: Value<'_>) -> Result<(), TooLarge> {
+fn push_composite(
+    builder: &mut Builder<'_>,
+    container: &mut Container,
+    value: Value<'_>,
+) -> Result<(), TooLarge> {
     // SAFETY: the value is a composite, whose header says its row type; values and nulls have room for all
     // its columns, and the descriptor is released after its last use.
     unsafe {
@@ -221,7 +225,7 @@ fn push_composite(builder: &mut Builder<'_>, container: &mut Container, value: V
             pg_sys::DecrTupleDescRefCount(descriptor);
         }
 
-        let memory = PlanMemory::new();
+        let memory = PlanMemory::create();
         let row = Row::of(&values, &nulls);
         let mut fields: Vec<_> = columns
             .iter()

@@ -71,7 +71,7 @@ unsafe fn guard(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     }
     Error::new(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, "the audit log is append-only")
         .detail("Events are never updated, deleted or truncated.")
-        .hint("Let retention remove old events.")
+        .hint("Correct the application's tables instead; the correction is an event of its own.")
         .raise()
 }
 
@@ -119,7 +119,8 @@ unsafe fn audit_match_body(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
         }
         let mut cached: *mut CachedPattern = (*info).fn_extra.cast();
         if cached.is_null() {
-            cached = PgMemoryContexts::For((*info).fn_mcxt).leak_and_drop_on_delete(CachedPattern::new(pattern));
+            cached =
+                PgMemoryContexts::For((*info).fn_mcxt).leak_and_drop_on_delete(CachedPattern::new(pattern));
             (*info).fn_extra = cached.cast();
         } else if !(*cached).is(pattern) {
             *cached = CachedPattern::new(pattern);

@@ -67,7 +67,7 @@ pub struct Record<'a>([Option<Value<'a>>; NAMES.len()]);
 
 impl<'a> Record<'a> {
     /// An event without any value yet.
-    pub fn new() -> Self {
+    pub fn empty() -> Self {
         Self([None; NAMES.len()])
     }
 
@@ -273,8 +273,7 @@ unsafe fn insert_through_executor(relation: pg_sys::Relation, slot: *mut pg_sys:
     // triggers it fires; everything opened is closed.
     unsafe {
         let state = pg_sys::CreateExecutorState();
-        let target: *mut pg_sys::ResultRelInfo =
-            pg_sys::palloc0(size_of::<pg_sys::ResultRelInfo>()).cast();
+        let target: *mut pg_sys::ResultRelInfo = pg_sys::palloc0(size_of::<pg_sys::ResultRelInfo>()).cast();
         (*target).type_ = pg_sys::NodeTag::T_ResultRelInfo;
         pg_sys::InitResultRelInfo(target, relation, 0, std::ptr::null_mut(), 0);
         if !(*(*relation).rd_att).constr.is_null() {
@@ -376,11 +375,9 @@ unsafe fn describe(relation: pg_sys::Relation) -> Result<Partition> {
                 })?;
         }
         let filled = &positions[..ALWAYS_FILLED];
-        let mut needs_executor = attributes
-            .iter()
-            .enumerate()
-            .any(|(position, a)| a.attnotnull && !filled.contains(&position))
-            || (!descriptor.constr.is_null() && (*descriptor.constr).num_check > 0);
+        let mut needs_executor =
+            attributes.iter().enumerate().any(|(position, a)| a.attnotnull && !filled.contains(&position))
+                || (!descriptor.constr.is_null() && (*descriptor.constr).num_check > 0);
 
         let memory = pg_sys::AllocSetContextCreateInternal(
             pg_sys::CacheMemoryContext,
@@ -403,7 +400,7 @@ unsafe fn describe(relation: pg_sys::Relation) -> Result<Partition> {
             let previous = pg_sys::MemoryContextSwitchTo(memory);
             let info = pg_sys::BuildIndexInfo(open);
             pg_sys::MemoryContextSwitchTo(previous);
-            let plain = (*(*open).rd_rel).relam == pg_sys::Oid::from(pg_sys::BTREE_AM_OID)
+            let plain = (*(*open).rd_rel).relam == pg_sys::BTREE_AM_OID
                 && (*info).ii_Expressions.is_null()
                 && (*info).ii_Predicate.is_null()
                 && (*info).ii_ExclusionOps.is_null()

@@ -17,7 +17,7 @@ pub struct PlanMemory(pg_sys::MemoryContext);
 
 impl PlanMemory {
     /// A new, empty context.
-    pub fn new() -> Self {
+    pub fn create() -> Self {
         // SAFETY: CacheMemoryContext exists in every backend; the name is a static C string.
         Self(unsafe {
             pg_sys::AllocSetContextCreateInternal(

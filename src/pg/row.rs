@@ -64,9 +64,7 @@ impl<'a> TriggerCall<'a> {
         // SAFETY: tgargs holds tgnargs C strings that live as long as the trigger's description.
         unsafe {
             let trigger = &*self.data.tg_trigger;
-            (0..trigger.tgnargs as usize)
-                .map(|n| CStr::from_ptr(*trigger.tgargs.add(n)).to_bytes())
-                .collect()
+            (0..trigger.tgnargs as usize).map(|n| CStr::from_ptr(*trigger.tgargs.add(n)).to_bytes()).collect()
         }
     }
 
@@ -215,14 +213,14 @@ impl Attribute {
                 std::slice::from_raw_parts(datum.cast_mut_ptr::<u8>().cast_const(), length)
             };
             match self.length {
-                -2 => {
-                    CStr::from_ptr(a.cast_mut_ptr()) != CStr::from_ptr(b.cast_mut_ptr())
-                }
+                -2 => CStr::from_ptr(a.cast_mut_ptr()) != CStr::from_ptr(b.cast_mut_ptr()),
                 -1 => {
                     // A TOASTed value that did not change keeps its pointer, so it is not fetched.
                     stored_bytes(a) != stored_bytes(b)
-                        && (is_plain(a) && is_plain(b) && pgrx::varlena::varsize_any_exhdr(a.cast_mut_ptr())
-                            != pgrx::varlena::varsize_any_exhdr(b.cast_mut_ptr())
+                        && (is_plain(a)
+                            && is_plain(b)
+                            && pgrx::varlena::varsize_any_exhdr(a.cast_mut_ptr())
+                                != pgrx::varlena::varsize_any_exhdr(b.cast_mut_ptr())
                             || varlena_bytes(a) != varlena_bytes(b))
                 }
                 length => bytes(a, length as usize) != bytes(b, length as usize),

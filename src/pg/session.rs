@@ -30,7 +30,8 @@ pub fn transaction_id() -> u64 {
 pub fn strong_random() -> Option<u64> {
     let mut bytes = [0u8; 8];
     // SAFETY: the buffer is as large as is said.
-    unsafe { pg_sys::pg_strong_random(bytes.as_mut_ptr().cast(), bytes.len()) }.then(|| u64::from_ne_bytes(bytes))
+    unsafe { pg_sys::pg_strong_random(bytes.as_mut_ptr().cast(), bytes.len()) }
+        .then(|| u64::from_ne_bytes(bytes))
 }
 
 /// The role that `session_user` names.
@@ -86,5 +87,9 @@ unsafe fn called(
     arguments: &[Option<pg_sys::Datum>],
 ) -> Text {
     // SAFETY: as the caller promises.
-    unsafe { pgrx::direct_function_call_as_datum(function, arguments).map(|d| Text::copy_of(d)).expect("these functions return a value") }
+    unsafe {
+        pgrx::direct_function_call_as_datum(function, arguments)
+            .map(|d| Text::copy_of(d))
+            .expect("these functions return a value")
+    }
 }

@@ -99,7 +99,8 @@ impl Text {
         let mut words = vec![0u64; length.div_ceil(8)];
         let header = varlena_header(length);
         for (at, byte) in header.iter().chain(bytes).enumerate() {
-            words[at / 8] |= u64::from(*byte) << if cfg!(target_endian = "little") { at % 8 * 8 } else { 56 - at % 8 * 8 };
+            words[at / 8] |=
+                u64::from(*byte) << if cfg!(target_endian = "little") { at % 8 * 8 } else { 56 - at % 8 * 8 };
         }
         Self { words, length }
     }
@@ -142,7 +143,10 @@ pub fn finish_text(buffer: &mut [u8], start: usize) {
 
 /// The varlena at `start` of `buffer`: a finished text, or what `audit_core::jsonb` finished there.
 pub fn built(buffer: &[u8], start: usize) -> Value<'_> {
-    debug_assert!((buffer.as_ptr() as usize + start).is_multiple_of(8), "the allocator aligns to eight bytes");
+    debug_assert!(
+        (buffer.as_ptr() as usize + start).is_multiple_of(8),
+        "the allocator aligns to eight bytes"
+    );
     // SAFETY: the builder left a complete varlena at `start`, which lives as long as the borrow.
     unsafe { Value::new(Datum::from(buffer[start..].as_ptr())) }
 }

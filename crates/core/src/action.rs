@@ -48,10 +48,7 @@ pub fn check(action: &str) -> Result<(), ActionError> {
             _ => false,
         };
         if !allowed {
-            return Err(ActionError::Character {
-                character,
-                position: index + 1,
-            });
+            return Err(ActionError::Character { character, position: index + 1 });
         }
         opens_segment = character == '.';
     }
@@ -107,13 +104,7 @@ mod tests {
         assert_eq!(check(""), Err(ActionError::OneSegment));
         assert_eq!(check("user..added"), Err(ActionError::EmptySegment(2)));
         assert_eq!(check("user."), Err(ActionError::EmptySegment(2)));
-        assert_eq!(
-            check("user.-x"),
-            Err(ActionError::Character {
-                character: '-',
-                position: 6
-            })
-        );
+        assert_eq!(check("user.-x"), Err(ActionError::Character { character: '-', position: 6 }));
         let longest = format!("a.{}", "b".repeat(253));
         assert_eq!(check(&longest), Ok(()));
         assert_eq!(check(&format!("{longest}b")), Err(ActionError::TooLong(256)));

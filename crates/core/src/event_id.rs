@@ -17,11 +17,7 @@ impl Generator {
     /// A generator whose random bits follow from `seed`, which must come from a strong source and differ
     /// between backends.
     pub fn new(seed: u64) -> Self {
-        Self {
-            random: fastrand::Rng::with_seed(seed),
-            last_micros: 0,
-            tail: 0,
-        }
+        Self { random: fastrand::Rng::with_seed(seed), last_micros: 0, tail: 0 }
     }
 
     /// The next id and the time it stands for, both in microseconds since 1970: the clock's `now`, or the last

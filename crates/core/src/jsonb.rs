@@ -97,12 +97,7 @@ impl<'a> Builder<'a> {
         self.buffer.extend_from_slice(&(kind | count as u32).to_ne_bytes());
         let first = self.buffer.len();
         self.buffer.resize(first + entries * 4, 0);
-        Ok(Container {
-            base,
-            entries: first,
-            next: 0,
-            total: 0,
-        })
+        Ok(Container { base, entries: first, next: 0, total: 0 })
     }
 
     /// Appends a key; all keys come before the first value, in [`key_order`].
@@ -238,13 +233,7 @@ mod tests {
         builder.string(&mut root, b"x").unwrap();
         builder.finish(root);
         let mut expected = varlena_header(28).to_vec();
-        for word in [
-            HEADER_OBJECT | 2,
-            ENTRY_HAS_OFFSET | 1,
-            2,
-            ENTRY_TRUE,
-            ENTRY_STRING | 1,
-        ] {
+        for word in [HEADER_OBJECT | 2, ENTRY_HAS_OFFSET | 1, 2, ENTRY_TRUE, ENTRY_STRING | 1] {
             expected.extend(word.to_ne_bytes());
         }
         expected.extend(b"abcx");

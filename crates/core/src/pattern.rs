@@ -35,7 +35,9 @@ pub enum PatternError {
     #[error("white space inside a term at character {0}; separate terms with a comma")]
     SpaceInTerm(usize),
     /// A character that never stands in an action.
-    #[error("character {position} is {character}; letters, digits, \"_\", \"-\", \".\" and \"*\" may stand in a pattern")]
+    #[error(
+        "character {position} is {character}; letters, digits, \"_\", \"-\", \".\" and \"*\" may stand in a pattern"
+    )]
     Character {
         /// The character as shown to the user, in ASCII.
         character: String,
@@ -64,10 +66,7 @@ impl Pattern {
         if text.len() > MAX_BYTES {
             return Err(PatternError::TooLong(text.len()));
         }
-        let mut pattern = Self {
-            include: Vec::new(),
-            exclude: Vec::new(),
-        };
+        let mut pattern = Self { include: Vec::new(), exclude: Vec::new() };
         let mut start = 0;
         for piece in text.split(|byte| *byte == b',') {
             let leading = piece.iter().take_while(|byte| is_space(**byte)).count();
@@ -89,16 +88,14 @@ impl Pattern {
         if self.include.len() + self.exclude.len() == MAX_TERMS {
             return Err(PatternError::TooManyTerms(position(text, at)));
         }
-        let foreign = |byte: &u8| !(byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'*'));
+        let foreign =
+            |byte: &u8| !(byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'*'));
         if let Some(offset) = term.iter().position(foreign) {
             let position = position(text, at + offset);
             return Err(if is_space(term[offset]) {
                 PatternError::SpaceInTerm(position)
             } else {
-                PatternError::Character {
-                    character: show(&term[offset..]),
-                    position,
-                }
+                PatternError::Character { character: show(&term[offset..]), position }
             });
         }
         match term {
@@ -130,10 +127,8 @@ impl Term {
         let mut parts = text.split(|byte| *byte == b'*');
         let prefix = parts.next().unwrap_or_default().into();
         let suffix = parts.next_back().map(Into::into);
-        let pieces = parts
-            .filter(|part| !part.is_empty())
-            .map(|part| Finder::new(part).into_owned())
-            .collect();
+        let pieces =
+            parts.filter(|part| !part.is_empty()).map(|part| Finder::new(part).into_owned()).collect();
         Self { prefix, pieces, suffix }
     }
 
@@ -141,9 +136,7 @@ impl Term {
         let Some(suffix) = &self.suffix else {
             return *action == *self.prefix;
         };
-        let Some(mut rest) = action
-            .strip_prefix(&*self.prefix)
-            .and_then(|rest| rest.strip_suffix(&**suffix))
+        let Some(mut rest) = action.strip_prefix(&*self.prefix).and_then(|rest| rest.strip_suffix(&**suffix))
         else {
             return false;
         };
@@ -213,11 +206,8 @@ mod tests {
             return false;
         }
         let space = |c: char| " \t\n\r\u{b}\u{c}".contains(c);
-        let terms: Vec<&str> = pattern
-            .split(',')
-            .map(|term| term.trim_matches(space))
-            .filter(|term| !term.is_empty())
-            .collect();
+        let terms: Vec<&str> =
+            pattern.split(',').map(|term| term.trim_matches(space)).filter(|term| !term.is_empty()).collect();
         let well_formed = terms.len() <= MAX_TERMS
             && terms.iter().all(|term| {
                 *term != "-" && term.chars().all(|c| c.is_ascii_alphanumeric() || "_-.*".contains(c))
@@ -228,9 +218,8 @@ mod tests {
             (true, false) => vec!["*"],
             _ => include,
         };
-        let any = |terms: &[&str], skip| {
-            terms.iter().any(|term| glob(action.as_bytes(), &term.as_bytes()[skip..]))
-        };
+        let any =
+            |terms: &[&str], skip| terms.iter().any(|term| glob(action.as_bytes(), &term.as_bytes()[skip..]));
         well_formed && any(&include, 0) && !any(&exclude, 1)
     }
 
@@ -294,7 +283,10 @@ mod tests {
         assert!(error("entity. *").starts_with("white space inside a term at character 8"));
         assert_eq!(error("entity.*, -"), "nothing follows the \"-\" at character 11");
         assert!(error(&"a".repeat(1025)).starts_with("the pattern has 1025 bytes"));
-        assert!(error(&"a,".repeat(33)).starts_with("the pattern has more than 32 terms, the next begins at character 65"));
+        assert!(
+            error(&"a,".repeat(33))
+                .starts_with("the pattern has more than 32 terms, the next begins at character 65")
+        );
         assert!(Pattern::parse(&[0xff]).unwrap_err().to_string().starts_with("character 1 is byte 0xFF"));
         assert!(Pattern::parse("a,".repeat(32).as_bytes()).is_ok());
     }
