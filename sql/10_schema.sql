@@ -12,6 +12,8 @@ BEGIN
             DETAIL = 'The extension makes this schema and owns it, so that nobody else''s objects are trusted.',
             HINT = 'Rename the schema that is there (ALTER SCHEMA audit RENAME TO ...), or drop it.';
     END IF;
+    -- The roles are the cluster's: two databases may install the extension at the same time.
+    LOCK TABLE pg_authid IN SHARE ROW EXCLUSIVE MODE;
     FOREACH role_name IN ARRAY ARRAY['audit_admin', 'audit_writer', 'audit_reader'] LOOP
         SELECT rolcanlogin, rolsuper INTO existing FROM pg_roles WHERE rolname = role_name;
         IF NOT FOUND THEN

@@ -8,7 +8,7 @@ use pgrx::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::pg::row::OpenRelation;
-use crate::tracking::{ROW_TRIGGER, Tracking};
+use crate::tracking::Tracking;
 use crate::{pg::catalog, track};
 
 thread_local! {
@@ -40,50 +40,76 @@ pub fn run_ddl(query: &str, arguments: &[DatumWithOid<'_>]) -> Result<()> {
     Ok(())
 }
 
-/// Called when DDL has changed a table or a type: brings every table's settings up to date.
+/// Called when DDL has changed a table or a type: brings every trigger's settings up to date.
 ///
-/// All tables, since a change may cascade (a typed table's type); DDL is rare enough.
+/// All tables, since a change may cascade (a typed table's type); DDL is rare enough. Each trigger by itself,
+/// since a restore makes them one after another.
 pub fn follow() -> Result<()> {
     if QUIET.get() {
         return Ok(());
     }
-    let tracked = Spi::connect(|client| {
-        let rows = client.select(
-            "SELECT t.tgrelid, t.tgargs FROM pg_catalog.pg_trigger t
-             WHERE t.tgfoid = 'audit.capture()'::regprocedure AND t.tgname = $1 AND t.tgparentid = 0
-             ORDER BY t.tgrelid",
-            None,
-            &[ROW_TRIGGER.into()],
-        )?;
-        let mut tracked = Vec::new();
-        for row in rows {
-            if let (Some(target), Some(argument)) = (row.get::<pg_sys::Oid>(1)?, row.get::<Vec<u8>>(2)?) {
-                tracked.push((target, argument));
-            }
-        }
-        Ok::<_, pgrx::spi::SpiError>(tracked)
-    })?;
-    for (target, argument) in tracked {
+    for trigger in triggers()? {
         // A damaged argument is told by the next write, which it makes fail.
-        if let Ok(tracking) = Tracking::parse(argument.strip_suffix(b"\0").unwrap_or(&argument)) {
-            follow_table(target, &tracking)?;
+        if let Ok(tracking) = Tracking::from_catalogue(&trigger.argument) {
+            trigger.follow(&tracking)?;
         }
     }
     Ok(())
 }
 
-fn follow_table(target: pg_sys::Oid, tracking: &Tracking) -> Result<()> {
-    let columns = OpenRelation::open(target).relation().attributes();
-    let resolved = tracking.resolved(&columns).map_err(|missing| {
-        let table = catalog::to_utf8(&catalog::qualified_name(target));
-        Error::new(
-            PgSqlErrorCode::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
-            format!("the audit of {table} needs column \"{}\" as its {}", missing.column, missing.argument),
-        )
-        .hint("Call audit.track with other settings first, or audit.untrack.")
+/// A trigger of a tracked table, not of its partitions.
+struct Trigger {
+    table: pg_sys::Oid,
+    name: String,
+    argument: Vec<u8>,
+    enabled: String,
+}
+
+fn triggers() -> Result<Vec<Trigger>> {
+    let triggers = Spi::connect(|client| {
+        let rows = client.select(
+            "SELECT tgrelid, tgname::text, tgargs, tgenabled::text FROM pg_catalog.pg_trigger
+             WHERE tgfoid = 'audit.capture()'::regprocedure AND tgparentid = 0
+             ORDER BY tgrelid, tgname",
+            None,
+            &[],
+        )?;
+        let mut triggers = Vec::new();
+        for row in rows {
+            if let (Some(table), Some(name), Some(argument), Some(enabled)) =
+                (row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)
+            {
+                triggers.push(Trigger { table, name, argument, enabled });
+            }
+        }
+        Ok::<_, pgrx::spi::SpiError>(triggers)
     })?;
-    if resolved != *tracking {
-        track::apply(target, &resolved)?;
+    Ok(triggers)
+}
+
+impl Trigger {
+    fn follow(&self, tracking: &Tracking) -> Result<()> {
+        let columns = OpenRelation::open(self.table).relation().attributes();
+        let resolved = tracking.resolved(&columns).map_err(|missing| {
+            let table = catalog::to_utf8(&catalog::qualified_name(self.table));
+            Error::new(
+                PgSqlErrorCode::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
+                format!(
+                    "the audit of {table} needs column \"{}\" as its {}",
+                    missing.column, missing.argument
+                ),
+            )
+            .hint("Call audit.track with other settings first, or audit.untrack.")
+        })?;
+        if resolved == *tracking {
+            return Ok(());
+        }
+        let (able, mode) = match &*self.enabled {
+            "A" => ("ENABLE", "ALWAYS"),
+            "R" => ("ENABLE", "REPLICA"),
+            "D" => ("DISABLE", ""),
+            _ => ("ENABLE", ""),
+        };
+        track::make_trigger(self.table, &self.name, &resolved, able, mode)
     }
-    Ok(())
 }

@@ -99,27 +99,44 @@ pub fn settings(target: pg_sys::Oid) -> Result<Option<Tracking>> {
                  WHERE t.tgrelid = $1 AND t.tgname = $2 AND t.tgfoid = 'audit.capture()'::regprocedure)",
         &[target.into(), ROW_TRIGGER.into()],
     )?;
-    Ok(argument.and_then(|argument| Tracking::parse(argument.strip_suffix(b"\0").unwrap_or(&argument)).ok()))
+    Ok(argument.and_then(|argument| Tracking::from_catalogue(&argument).ok()))
 }
 
 /// Makes or replaces the table's triggers, so that they carry these settings.
-pub fn apply(target: pg_sys::Oid, tracking: &Tracking) -> Result<()> {
-    let argument = tracking.to_argument();
-    let state = if tracking.on_replica { "ENABLE ALWAYS" } else { "ENABLE" };
-    for (trigger, events, level) in
-        [(ROW_TRIGGER, "INSERT OR UPDATE OR DELETE", "ROW"), (TRUNCATE_TRIGGER, "TRUNCATE", "STATEMENT")]
-    {
-        run_as_owner(
-            "SELECT format('CREATE OR REPLACE TRIGGER %I AFTER %s ON %s FOR EACH %s EXECUTE FUNCTION audit.capture(%L)',
-                           $1, $2, $3::regclass, $4, $5)",
-            &[trigger.into(), events.into(), target.into(), level.into(), argument.as_str().into()],
-        )?;
-        run_as_owner(
-            "SELECT format('ALTER TABLE %s %s TRIGGER %I', $1::regclass, $2, $3)",
-            &[target.into(), state.into(), trigger.into()],
-        )?;
-    }
-    Ok(())
+fn apply(target: pg_sys::Oid, tracking: &Tracking) -> Result<()> {
+    let enabled = if tracking.on_replica { "ALWAYS" } else { "" };
+    [ROW_TRIGGER, TRUNCATE_TRIGGER]
+        .into_iter()
+        .try_for_each(|trigger| make_trigger(target, trigger, tracking, "ENABLE", enabled))
+}
+
+/// Makes or replaces one trigger, as `ALTER TABLE … <able> <mode> TRIGGER` says.
+pub fn make_trigger(
+    target: pg_sys::Oid,
+    trigger: &str,
+    tracking: &Tracking,
+    able: &str,
+    mode: &str,
+) -> Result<()> {
+    let (events, level) = match trigger {
+        TRUNCATE_TRIGGER => ("TRUNCATE", "STATEMENT"),
+        _ => ("INSERT OR UPDATE OR DELETE", "ROW"),
+    };
+    run_as_owner(
+        "SELECT format('CREATE OR REPLACE TRIGGER %I AFTER %s ON %s FOR EACH %s EXECUTE FUNCTION audit.capture(%L)',
+                       $1, $2, $3::regclass, $4, $5)",
+        &[
+            trigger.into(),
+            events.into(),
+            target.into(),
+            level.into(),
+            tracking.to_argument().into(),
+        ],
+    )?;
+    run_as_owner(
+        "SELECT format('ALTER TABLE %s %s %s TRIGGER %I', $1::regclass, $2, $3, $4)",
+        &[target.into(), able.into(), mode.into(), trigger.into()],
+    )
 }
 
 fn run_as_owner(query: &str, arguments: &[DatumWithOid<'_>]) -> Result<()> {

@@ -65,6 +65,11 @@ impl Tracking {
         serde_json::from_slice(argument)
     }
 
+    /// Reads the trigger's argument as `pg_trigger.tgargs` holds it, with a NUL at the end.
+    pub fn from_catalogue(tgargs: &[u8]) -> Result<Self, serde_json::Error> {
+        Self::parse(tgargs.strip_suffix(b"\0").unwrap_or(tgargs))
+    }
+
     /// The trigger's argument.
     pub fn to_argument(&self) -> String {
         let json = serde_json::to_string(self).expect("strings and booleans are JSON");

@@ -1,0 +1,283 @@
+//! Dump and restore, installation and maintenance.
+
+use audit_client_tests::{Cluster, Database, SqlState, refused};
+
+const CHECKSUM: &str =
+    "SELECT count(*), coalesce(md5(string_agg(e::text, '|' ORDER BY event_id)), '') FROM audit.event e";
+const TRACKING: &str = "SELECT string_agg(t::text, '|' ORDER BY target::text) FROM audit.tracked_table t";
+
+/// A database with events in two months and in the catch-all.
+fn with_events(label: &str) -> Database {
+    let database = Database::create(label);
+    database
+        .connect()
+        .batch_execute(
+            r#"CREATE TABLE gone (id int);
+               CREATE TABLE datasource (dropped text, id int PRIMARY KEY, name text, secret text, organisation_id text);
+               ALTER TABLE datasource DROP dropped;
+               SELECT audit.track('datasource', 'datasource', organisation_id => 'organisation_id', mask => '{secret}',
+                                  actions => '{"update": "datasource.edited"}');
+               CREATE TABLE part (id int PRIMARY KEY, "Odd ""name""" text) PARTITION BY RANGE (id);
+               CREATE TABLE part_1 PARTITION OF part FOR VALUES FROM (0) TO (100);
+               SELECT audit.track('part', 'part', on_replica => true);
+               INSERT INTO datasource SELECT n, 'name ' || n, 'pw', 'o1' FROM generate_series(1, 50) n;
+               -- An old month, by way of the catch-all.
+               INSERT INTO audit.event (event_id, occurred_at, transaction_id, action, before_state)
+               VALUES ('00000000-0000-7000-8000-000000000001', '2025-01-31 23:59:59.999999Z', '5', 'old.event', '{"a": "\"é\\n"}');
+               CALL audit.maintain();
+               UPDATE datasource SET name = 'other' WHERE id % 2 = 0;
+               INSERT INTO part VALUES (1, 'x');
+               INSERT INTO audit.event (event_id, occurred_at, transaction_id, action)
+               VALUES ('00000000-0000-7000-8000-000000000002', '1999-12-31', '5', 'older.event'),
+                      ('00000000-0000-7000-8000-000000000003', 'infinity', '5', 'odd.event');"#,
+        )
+        .unwrap();
+    database
+}
+
+fn check_restored(target: &Cluster, name: &str, source: &Database) {
+    let mut old = source.connect();
+    let mut new = target.connect(name, "postgres");
+    let row = |client: &mut postgres::Client| {
+        let row = client.query_one(CHECKSUM, &[]).unwrap();
+        (row.get::<_, i64>(0), row.get::<_, String>(1))
+    };
+    let (before, after) = (row(&mut old), row(&mut new));
+    assert_eq!(before.0, 50 + 1 + 25 + 1 + 2);
+    assert_eq!(before, after, "the same events, and none that the restore added");
+    let text =
+        |client: &mut postgres::Client, query| client.query_one(query, &[]).unwrap().get::<_, String>(0);
+    assert_eq!(text(&mut old, TRACKING), text(&mut new, TRACKING));
+    let layout = "SELECT string_agg(format('%s %s %s %s', c.oid::regclass, pg_get_expr(relpartbound, c.oid), relrowsecurity,
+                                           (SELECT count(*) FROM pg_index WHERE indrelid = c.oid)), '|' ORDER BY c.oid::regclass::text)
+                  FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid WHERE inhparent = 'audit.event'::regclass";
+    assert_eq!(text(&mut old, layout), text(&mut new, layout));
+    let catalogue =
+        "SELECT count(*) || md5(string_agg(c::text, '|' ORDER BY pattern)) FROM audit.catalogue c";
+    assert_eq!(text(&mut old, catalogue), text(&mut new, catalogue));
+
+    // Recording goes on, masked as before, and so do maintenance and the guards.
+    new.batch_execute(
+        "UPDATE datasource SET secret = 'other' WHERE id = 1; DELETE FROM part; CALL audit.maintain();",
+    )
+    .unwrap();
+    let events: Vec<(String, Option<String>)> = new
+        .query("SELECT action, after_state ->> 'secret' FROM audit.event ORDER BY event_id DESC LIMIT 2", &[])
+        .unwrap()
+        .iter()
+        .map(|row| (row.get(0), row.get(1)))
+        .collect();
+    assert_eq!(
+        events,
+        [("part.deleted".to_owned(), None), ("datasource.edited".to_owned(), Some("[masked]".to_owned()))]
+    );
+    for partition in ["event_2025_01", "event_default"] {
+        for statement in [format!("TRUNCATE audit.{partition}"), format!("DELETE FROM audit.{partition}")] {
+            let (code, ..) = refused(new.batch_execute(&statement));
+            assert_eq!(code, SqlState::INSUFFICIENT_PRIVILEGE);
+        }
+    }
+}
+
+#[test]
+fn a_plain_dump_restores_into_an_empty_cluster() {
+    let source = with_events("dump");
+    let script = Cluster::shared().run("pg_dump", &["-d", &source.name], None);
+    let target = Cluster::temporary("restore");
+    target.run(
+        "psql",
+        &["-Xq", "-d", "postgres", "-v", "ON_ERROR_STOP=1", "-c", "CREATE DATABASE copy"],
+        None,
+    );
+    target.run("psql", &["-Xq", "-d", "copy", "-v", "ON_ERROR_STOP=1"], Some(&script));
+    check_restored(&target, "copy", &source);
+}
+
+#[test]
+fn an_archive_restores_in_parallel() {
+    let source = with_events("archive");
+    let file = std::env::temp_dir().join(format!("{}.dump", source.name));
+    let path = file.to_str().unwrap();
+    Cluster::shared().run("pg_dump", &["-Fc", "-f", path, "-d", &source.name], None);
+    let copy = Database::create_empty("archive_copy");
+    Cluster::shared().run("pg_restore", &["-j", "2", "--exit-on-error", "-d", &copy.name, path], None);
+    std::fs::remove_file(&file).unwrap();
+    check_restored(Cluster::shared(), &copy.name, &source);
+}
+
+#[test]
+fn what_is_cluster_wide_is_in_the_globals() {
+    let database = Database::create("globals");
+    let app = database.role("app", &["audit_writer"]);
+    let globals = Cluster::shared().run("pg_dumpall", &["-g"], None);
+    for line in [
+        "CREATE ROLE audit_admin;",
+        "CREATE ROLE audit_writer;",
+        "CREATE ROLE audit_reader;",
+        "GRANT SET ON PARAMETER \"audit.actor_id\" TO audit_writer;",
+        &format!("GRANT audit_writer TO {app}"),
+    ] {
+        assert!(globals.contains(line), "{line}\n{globals}");
+    }
+}
+
+#[test]
+fn installing_refuses_what_it_cannot_trust() {
+    let database = Database::create_empty("install");
+    let mut client = database.connect();
+    client.batch_execute("CREATE SCHEMA audit").unwrap();
+    let (code, message, hint) = refused(client.batch_execute("CREATE EXTENSION audit"));
+    assert_eq!(code, SqlState::DUPLICATE_SCHEMA);
+    assert_eq!(message, "schema \"audit\" already exists");
+    assert!(hint.contains("RENAME"), "{hint}");
+    client.batch_execute("DROP SCHEMA audit; CREATE EXTENSION audit").unwrap();
+    let (code, ..) = refused(client.batch_execute("DROP SCHEMA audit CASCADE"));
+    assert_eq!(code, SqlState::DEPENDENT_OBJECTS_STILL_EXIST);
+    client
+        .batch_execute("CREATE TABLE t (id int PRIMARY KEY); SELECT audit.track('t', 'thing'); INSERT INTO t VALUES (1);")
+        .unwrap();
+    let (code, ..) = refused(client.batch_execute("DROP EXTENSION audit"));
+    assert_eq!(code, SqlState::DEPENDENT_OBJECTS_STILL_EXIST, "tracked tables hold it");
+    client.batch_execute("SELECT audit.untrack('t'); DROP EXTENSION audit; CREATE EXTENSION audit").unwrap();
+}
+
+#[test]
+fn a_role_that_can_log_in_is_refused() {
+    // Roles are the cluster's, so this needs a cluster of its own.
+    let cluster = Cluster::temporary("roles");
+    let mut client = cluster.connect("postgres", "postgres");
+    client.batch_execute("CREATE ROLE audit_writer LOGIN").unwrap();
+    let (code, _, hint) = refused(client.batch_execute("CREATE EXTENSION audit"));
+    assert_eq!(code, SqlState::DUPLICATE_OBJECT);
+    assert!(hint.contains("NOLOGIN"));
+    client.batch_execute("ALTER ROLE audit_writer NOLOGIN; CREATE EXTENSION audit").unwrap();
+}
+
+#[test]
+fn every_object_has_a_comment() {
+    let database = Database::create("comments");
+    let bare: Vec<String> = database
+        .connect()
+        .query(
+            "WITH member AS (
+                 SELECT d.classid, d.objid FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+                 WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND e.extname = 'audit'
+             )
+             SELECT pg_describe_object(classid, objid, 0) FROM member
+             WHERE classid <> 'pg_type'::regclass AND obj_description(objid, (SELECT relname FROM pg_class WHERE oid = classid)) IS NULL
+             UNION ALL
+             SELECT pg_describe_object(classid, objid, attnum) FROM member JOIN pg_attribute ON attrelid = objid
+             WHERE classid = 'pg_class'::regclass AND attnum > 0 AND NOT attisdropped
+               AND objid <> 'audit.event_default'::regclass AND col_description(objid, attnum) IS NULL
+             UNION ALL
+             SELECT 'role ' || rolname FROM pg_roles
+             WHERE rolname IN ('audit_admin', 'audit_writer', 'audit_reader') AND shobj_description(oid, 'pg_authid') IS NULL",
+            &[],
+        )
+        .unwrap()
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
+    assert!(bare.is_empty(), "without a comment: {bare:?}");
+}
+
+#[test]
+fn maintenance_waits_for_no_lock_for_long() {
+    let database = Database::create("waiting");
+    let mut writer = database.connect();
+    writer
+        .batch_execute(
+            "CREATE TABLE t (id int PRIMARY KEY); SELECT audit.track('t', 'thing');
+             BEGIN; INSERT INTO t VALUES (1)",
+        )
+        .unwrap();
+    let mut dba = database.connect();
+    dba.batch_execute("SET lock_timeout = '200ms'").unwrap();
+    let (code, ..) = refused(dba.batch_execute("CALL audit.maintain()"));
+    assert_eq!(code, SqlState::LOCK_NOT_AVAILABLE);
+    // Whoever writes meanwhile waits no longer than that, and nothing is lost.
+    writer.batch_execute("COMMIT").unwrap();
+    dba.batch_execute("CALL audit.maintain()").unwrap();
+    let mut reader = database.connect();
+    let row = reader
+        .query_one("SELECT count(*), count(*) FILTER (WHERE tableoid = 'audit.event_default'::regclass) FROM audit.event", &[])
+        .unwrap();
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (1, 0));
+    let timeout: String = dba.query_one("SHOW lock_timeout", &[]).unwrap().get(0);
+    assert_eq!(timeout, "200ms");
+}
+
+#[test]
+fn maintenance_beside_a_reader_and_a_writer_of_other_months() {
+    let database = Database::create("beside");
+    let mut dba = database.connect();
+    dba.batch_execute(
+        "CREATE TABLE t (id int PRIMARY KEY); SELECT audit.track('t', 'thing'); CALL audit.maintain()",
+    )
+    .unwrap();
+    dba.batch_execute(
+        "INSERT INTO audit.event (event_id, occurred_at, transaction_id, action)
+                       VALUES (gen_random_uuid(), '2025-03-01', '5', 'old.event')",
+    )
+    .unwrap();
+    let mut writer = database.connect();
+    writer.batch_execute("BEGIN; INSERT INTO t VALUES (1)").unwrap();
+    // The writer holds this month, not the catch-all.
+    dba.batch_execute("SET lock_timeout = '5s'; CALL audit.maintain()").unwrap();
+    writer.batch_execute("INSERT INTO t VALUES (2); COMMIT").unwrap();
+    let moved: i64 = dba.query_one("SELECT count(*) FROM audit.event_2025_03", &[]).unwrap().get(0);
+    assert_eq!(moved, 1);
+    let events: i64 = dba.query_one("SELECT count(*) FROM audit.event", &[]).unwrap().get(0);
+    assert_eq!(events, 3);
+}
+
+#[test]
+fn a_writer_that_waits_for_a_new_month_writes_into_it() {
+    let database = Database::create("racing");
+    let mut dba = database.connect();
+    dba.batch_execute("CREATE TABLE t (id int PRIMARY KEY); SELECT audit.track('t', 'thing')").unwrap();
+    let mut writer = database.connect();
+    writer.batch_execute("INSERT INTO t VALUES (1)").unwrap();
+    // Inside a block, maintenance keeps the catch-all locked until it commits.
+    dba.batch_execute("BEGIN; CALL audit.maintain()").unwrap();
+    let waiting = std::thread::spawn(move || {
+        writer.batch_execute("INSERT INTO t VALUES (2)").unwrap();
+    });
+    let mut watcher = database.connect();
+    while watcher
+        .query_one(
+            "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'audit.event_default'::regclass",
+            &[],
+        )
+        .unwrap()
+        .get::<_, i64>(0)
+        == 0
+    {
+        std::thread::yield_now();
+    }
+    dba.batch_execute("COMMIT").unwrap();
+    waiting.join().unwrap();
+    let row = dba
+        .query_one("SELECT count(*), count(*) FILTER (WHERE tableoid = 'audit.event_default'::regclass) FROM audit.event", &[])
+        .unwrap();
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (2, 0));
+}
+
+#[test]
+fn a_maintenance_admin_needs_no_superuser() {
+    let database = Database::create("scheduler");
+    let admin = database.role("admin", &["audit_admin"]);
+    database.connect_as(&admin).batch_execute("CALL audit.maintain()").unwrap();
+    let owners: Vec<String> = database
+        .connect()
+        .query(
+            "SELECT DISTINCT relowner::regrole::text FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid
+             WHERE inhparent = 'audit.event'::regclass",
+            &[],
+        )
+        .unwrap()
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
+    assert_eq!(owners, ["postgres"]);
+}
