@@ -23,6 +23,22 @@ extension_sql_file!("../sql/20_api.sql", name = "api", requires = ["schema"]);
 extension_sql_file!("../sql/30_catalogue.sql", name = "catalogue", requires = ["api"]);
 extension_sql_file!("../sql/40_grants.sql", name = "grants", requires = ["catalogue"], finalize);
 
+#[cfg(any(test, feature = "pg_test"))]
+mod tests;
+
+/// What `cargo pgrx test` needs to know of a test server.
+#[cfg(test)]
+pub mod pg_test {
+    /// Called once before the server starts.
+    pub fn setup(_options: Vec<&str>) {}
+
+    /// Lines for postgresql.conf.
+    #[must_use]
+    pub fn postgresql_conf_options() -> Vec<&'static str> {
+        vec!["fsync = off"]
+    }
+}
+
 /// Called when the library is loaded into a backend.
 #[pg_guard]
 extern "C-unwind" fn _PG_init() {

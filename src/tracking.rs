@@ -16,7 +16,7 @@ pub const ROW_TRIGGER: &str = "!audit_row";
 pub const TRUNCATE_TRIGGER: &str = "!audit_truncate";
 
 /// The settings of one table.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tracking {
     /// What kind of resource the table holds.
