@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::pg::row::{Attribute, OpenRelation, Operation};
 use crate::pg::scope::as_extension_owner;
 use crate::record::check_action;
-use crate::tracking::{MissingColumn, ROW_TRIGGER, TRUNCATE_TRIGGER, Tracking};
+use crate::tracking::{ROW_TRIGGER, TRUNCATE_TRIGGER, Tracking};
 
 /// The arguments of `audit.track`.
 pub struct Arguments {
@@ -48,10 +48,7 @@ pub fn track(arguments: Arguments) -> Result<()> {
             "resource_type",
             "Name what the table's rows are, such as 'datasource'.",
         )?,
-        resource_id: match arguments.resource_id {
-            Some(columns) => Some(names(columns, "resource_id")?),
-            None => None,
-        },
+        resource_id: arguments.resource_id.map(resource_id).transpose()?,
         organisation_id: arguments.organisation_id,
         project_id: arguments.project_id,
         actions: actions(arguments.actions)?,
@@ -63,7 +60,9 @@ pub fn track(arguments: Arguments) -> Result<()> {
     };
     let columns = table.columns();
     check_columns(&given, &columns, &table)?;
-    let tracking = given.resolved(&columns).map_err(|missing| no_such_column(&missing, &columns, &table))?;
+    let tracking = given
+        .resolved(&columns)
+        .map_err(|missing| no_such_column(missing.argument, &missing.column, &columns, &table))?;
     check_actions(&tracking)?;
     if let Some(previous) = settings(target)? {
         tell_changes(&table, &previous, &tracking);
@@ -270,6 +269,17 @@ fn names(columns: Vec<Option<String>>, argument: &str) -> Result<Vec<String>> {
         .collect()
 }
 
+fn resource_id(columns: Vec<Option<String>>) -> Result<Vec<String>> {
+    if columns.is_empty() {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            "resource_id names no column",
+        )
+        .hint("Leave it out for the primary key, or for a table without a key."));
+    }
+    names(columns, "resource_id")
+}
+
 const OPERATIONS: [&str; 4] = ["insert", "update", "delete", "truncate"];
 
 fn actions(json: Option<JsonB>) -> Result<BTreeMap<String, Option<String>>> {
@@ -334,6 +344,11 @@ fn check_columns(tracking: &Tracking, columns: &[Option<Attribute>], table: &Tab
             .hint(format!("Name a column of {}.", table.name)));
         }
     }
+    // A misspelt mask would store the secret.
+    let unknown = |column: &str| !columns.iter().flatten().any(|known| known.label == column);
+    if let Some((argument, column)) = tracking.named_columns().find(|(_, column)| unknown(column)) {
+        return Err(no_such_column(argument, column, columns, table));
+    }
     let kept_out = |column: &String| tracking.exclude.contains(column) || tracking.mask.contains(column);
     let key = match &tracking.resource_id {
         Some(columns) => columns.clone(),
@@ -357,11 +372,11 @@ fn check_columns(tracking: &Tracking, columns: &[Option<Attribute>], table: &Tab
     Ok(())
 }
 
-fn no_such_column(missing: &MissingColumn, columns: &[Option<Attribute>], table: &Table) -> Error {
+fn no_such_column(argument: &str, column: &str, columns: &[Option<Attribute>], table: &Table) -> Error {
     let existing: Vec<&str> = columns.iter().flatten().map(|column| column.label.as_str()).collect();
     Error::new(
         PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
-        format!("{}: table {} has no column \"{}\"", missing.argument, table.name, missing.column),
+        format!("{argument}: table {} has no column \"{column}\"", table.name),
     )
     .hint(format!("Its columns are {}.", existing.join(", ")))
 }

@@ -138,22 +138,25 @@ impl Tracking {
         };
         let attnums = resolved
             .named_columns()
-            .filter_map(|name| Some((name.to_owned(), position(name)? + 1)))
+            .filter_map(|(_, name)| Some((name.to_owned(), position(name)? + 1)))
             .collect();
         resolved.attnums = attnums;
         Ok(resolved)
     }
 
-    /// Every column that the settings name.
-    fn named_columns(&self) -> impl Iterator<Item = &str> {
-        self.resource_id
-            .iter()
-            .flatten()
-            .chain(&self.organisation_id)
-            .chain(&self.project_id)
-            .chain(&self.exclude)
-            .chain(&self.mask)
-            .chain(&self.personal)
-            .map(String::as_str)
+    /// Every column that the settings name, with the argument of `audit.track` that names it.
+    pub fn named_columns(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        fn named<'a>(
+            argument: &'static str,
+            columns: impl IntoIterator<Item = &'a String>,
+        ) -> impl Iterator<Item = (&'static str, &'a str)> {
+            columns.into_iter().map(move |column| (argument, column.as_str()))
+        }
+        named("resource_id", self.resource_id.iter().flatten())
+            .chain(named("organisation_id", &self.organisation_id))
+            .chain(named("project_id", &self.project_id))
+            .chain(named("exclude", &self.exclude))
+            .chain(named("mask", &self.mask))
+            .chain(named("personal", &self.personal))
     }
 }
