@@ -243,7 +243,7 @@ mod tests {
                 "organisation.created", "organisations.created", "entity.deleted", "organisation"]),
             pattern in "(-?(organisation|project_member|entity|\\*)\\.?(\\*|user\\.\\*|created|deleted)(, )?){0,3}",
         ) {
-            prop_assert_eq!(matches(&action, &pattern), naive(&action, &pattern));
+            prop_assert_eq!(matches(action, &pattern), naive(action, &pattern));
         }
 
         #[test]
