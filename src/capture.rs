@@ -1,14 +1,18 @@
 //! The trigger: one row that was written becomes one event.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use audit_core::jsonb::Builder;
 
 use crate::error::Result;
+use crate::moves::{self, Move};
 use crate::pg::output::FixedSettings;
 use crate::pg::row::{Operation, Row, TriggerCall};
+use crate::pg::session;
 use crate::pg::value::{built, finish_text, start_text};
-use crate::relations::{self, Column, Plan, TextColumn};
+use crate::relations::{self, Plan, TextColumn};
+use crate::scope::Scope;
 use crate::writer::{self, Event};
 
 /// What a masked value is stored as.
@@ -18,66 +22,170 @@ const KEPT_CAPACITY: usize = 1 << 20;
 
 thread_local! {
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// The last TRUNCATE of a partitioned table: transaction, command and table.
+    static TRUNCATED: Cell<Option<((u64, u32), pgrx::pg_sys::Oid)>> = const { Cell::new(None) };
+}
+
+/// A row and the plan of the table it is or was in.
+#[derive(Clone, Copy)]
+struct Side<'a> {
+    plan: &'a Plan,
+    row: Row<'a>,
 }
 
 /// Records what the trigger was called for.
 pub fn capture(call: &TriggerCall<'_>) -> Result<()> {
+    if !call.is_for_row() && call.operation() != Operation::Truncate {
+        // The end of a statement on a partitioned table.
+        return settle(session::trigger_depth());
+    }
     let plan = relations::plan(call)?;
-    let operation = call.operation();
-    let Some(action) = plan.action(operation) else {
-        return Ok(());
-    };
-    let mut event = Event {
-        action: action.value(),
-        resource_type: Some(plan.resource_type.value()),
-        resource_id: None,
-        organisation_id: None,
-        project_id: None,
-        before_state: None,
-        after_state: None,
-        metadata: None,
-        table_name: Some(plan.table_name.value()),
-    };
-    let (before, after) = match operation {
-        Operation::Insert => (None, Some(call.first_row())),
-        Operation::Update => (Some(call.first_row()), Some(call.updated_row())),
-        Operation::Delete => (Some(call.first_row()), None),
-        Operation::Truncate => {
-            writer::write(&event)?;
-            return Ok(());
+    match call.operation() {
+        Operation::Truncate => return truncated(call, &plan),
+        Operation::Insert => {
+            let after = Side { plan: &plan, row: call.first_row() };
+            match plan.partition_of.and_then(|_| moves::take(session::trigger_depth())) {
+                Some(departure) if departure.plan.partition_of == plan.partition_of => {
+                    let before = Side { plan: &departure.plan, row: departure.row.row() };
+                    return updated(before, after);
+                }
+                Some(departure) => deleted(Side { plan: &departure.plan, row: departure.row.row() })?,
+                None => {}
+            }
+            created(after)
         }
-    };
-    let shown = match (before, after) {
-        (Some(before), Some(after)) => {
-            let shown = changed(&plan, before, after);
-            if shown.is_empty() {
+        Operation::Update => {
+            settle_before(&plan)?;
+            updated(
+                Side { plan: &plan, row: call.first_row() },
+                Side { plan: &plan, row: call.updated_row() },
+            )
+        }
+        Operation::Delete => {
+            settle_before(&plan)?;
+            let row = call.first_row();
+            if plan.partition_of.is_some() && call.moves_on() {
+                let columns = plan.columns.iter().map(|c| (c.position, &c.attribute));
+                let copy = row.to_owned(columns.chain(plan.identifying()));
+                moves::wait(Move::new(
+                    Rc::clone(&plan),
+                    copy,
+                    session::trigger_depth(),
+                    session::subtransaction(),
+                ));
                 return Ok(());
             }
-            shown
+            deleted(Side { plan: &plan, row })
         }
-        _ => plan.columns.iter().collect(),
-    };
-    // The row as it is now says what it is and where it belongs.
-    let Some(row) = after.or(before) else {
+    }
+}
+
+/// Records as deleted whatever row still waits to arrive somewhere: the transaction is about to commit.
+pub fn settle_all() -> Result<()> {
+    while let Some(departure) = moves::take_any() {
+        deleted(Side { plan: &departure.plan, row: departure.row.row() })?;
+    }
+    Ok(())
+}
+
+/// Records as deleted a row that waited at this trigger depth and did not arrive.
+fn settle(depth: i32) -> Result<()> {
+    while let Some(departure) = moves::take(depth) {
+        deleted(Side { plan: &departure.plan, row: departure.row.row() })?;
+    }
+    Ok(())
+}
+
+/// As `settle`, where the table at hand is one whose rows may move.
+fn settle_before(plan: &Plan) -> Result<()> {
+    if plan.partition_of.is_some() { settle(session::trigger_depth()) } else { Ok(()) }
+}
+
+/// TRUNCATE is one event, without resource or scope; that of a partitioned table speaks for its partitions.
+fn truncated(call: &TriggerCall<'_>, plan: &Plan) -> Result<()> {
+    if !call.has_row_trigger() {
+        // A partition that was detached, and is tracked no longer.
+        return Ok(());
+    }
+    let command = session::command();
+    if let Some((same, table)) = TRUNCATED.get()
+        && same == command
+        && plan.ancestors.contains(&table)
+    {
+        return Ok(());
+    }
+    if call.relation().is_partitioned() {
+        TRUNCATED.set(Some((command, call.relation().oid())));
+    }
+    match plan.event(Operation::Truncate) {
+        Some(event) => writer::write(&event).map(drop),
+        None => Ok(()),
+    }
+}
+
+fn created(after: Side<'_>) -> Result<()> {
+    let Some(event) = after.plan.event(Operation::Insert) else {
         return Ok(());
     };
+    let all: Vec<usize> = (0..after.plan.columns.len()).collect();
+    record(event, None, Some(after), after, &all)
+}
 
+fn deleted(before: Side<'_>) -> Result<()> {
+    let Some(event) = before.plan.event(Operation::Delete) else {
+        return Ok(());
+    };
+    let all: Vec<usize> = (0..before.plan.columns.len()).collect();
+    record(event, Some(before), None, before, &all)
+}
+
+fn updated(before: Side<'_>, after: Side<'_>) -> Result<()> {
+    if before.plan.columns.len() != after.plan.columns.len() {
+        // Partitions have the same columns, so only a change between two rows' events leads here.
+        deleted(before)?;
+        return created(after);
+    }
+    let Some(event) = after.plan.event(Operation::Update) else {
+        return Ok(());
+    };
+    let shown = changed(before, after);
+    if shown.is_empty() {
+        return Ok(());
+    }
+    if scope_changed(before, after)? {
+        // It left one scope and came into another, and neither may see the other's values.
+        record(event, Some(before), None, before, &shown)?;
+        return record(event, None, Some(after), after, &shown);
+    }
+    record(event, Some(before), Some(after), after, &shown)
+}
+
+/// Writes the event of a change, in the scope and with the resource of `whose`.
+fn record(
+    event: Event<'_>,
+    before: Option<Side<'_>>,
+    after: Option<Side<'_>>,
+    whose: Side<'_>,
+    shown: &[usize],
+) -> Result<()> {
     let mut buffer = BUFFER.take();
     buffer.clear();
     let fixed = FixedSettings::begin();
-    let before = before.map(|row| image(&mut buffer, &shown, row)).transpose()?;
-    let after = after.map(|row| image(&mut buffer, &shown, row)).transpose()?;
-    let resource_id = text_of(&mut buffer, &plan.resource_id, row);
-    let organisation_id = text_of(&mut buffer, plan.organisation_id.as_slice(), row);
-    let project_id = text_of(&mut buffer, plan.project_id.as_slice(), row);
+    let before = before.map(|side| image(&mut buffer, side, shown)).transpose()?;
+    let after = after.map(|side| image(&mut buffer, side, shown)).transpose()?;
+    let resource_id = resource_id(&mut buffer, &whose.plan.resource_id, whose.row);
+    let organisation_id = scope(&mut buffer, whose.plan.organisation_id.as_ref(), whose.row);
+    let project_id = scope(&mut buffer, whose.plan.project_id.as_ref(), whose.row);
     drop(fixed);
     let value = |start: Option<usize>| start.map(|start| built(&buffer, start));
-    event.before_state = value(before);
-    event.after_state = value(after);
-    event.resource_id = value(resource_id);
-    event.organisation_id = value(organisation_id);
-    event.project_id = value(project_id);
-    writer::write(&event)?;
+    writer::write(&Event {
+        before_state: value(before),
+        after_state: value(after),
+        resource_id: value(resource_id),
+        organisation_id: value(organisation_id),
+        project_id: value(project_id),
+        ..event
+    })?;
     if buffer.capacity() <= KEPT_CAPACITY {
         BUFFER.set(buffer);
     }
@@ -85,36 +193,56 @@ pub fn capture(call: &TriggerCall<'_>) -> Result<()> {
 }
 
 /// The columns whose values differ, and the key's where images need it; none if nothing differs.
-fn changed<'p>(plan: &'p Plan, before: Row<'_>, after: Row<'_>) -> Vec<&'p Column> {
-    let differs = |column: &Column| match (before.get(column.position), after.get(column.position)) {
-        (None, None) => false,
-        (Some(before), Some(after)) => column.attribute.differ(before, after),
-        _ => true,
-    };
+fn changed(before: Side<'_>, after: Side<'_>) -> Vec<usize> {
     let mut any = false;
     let mut shown = Vec::new();
-    for column in &plan.columns {
-        let differs = differs(column);
+    for (index, (old, new)) in before.plan.columns.iter().zip(&after.plan.columns).enumerate() {
+        let differs = match (before.row.get(old.position), after.row.get(new.position)) {
+            (None, None) => false,
+            (Some(old), Some(value)) => new.attribute.differ(old, value),
+            _ => true,
+        };
         any |= differs;
-        if differs || column.always {
-            shown.push(column);
+        if differs || new.always {
+            shown.push(index);
         }
     }
     if any { shown } else { Vec::new() }
 }
 
+/// Whether an UPDATE took the row to another organisation or project.
+fn scope_changed(before: Side<'_>, after: Side<'_>) -> Result<bool> {
+    let _fixed = FixedSettings::begin();
+    let mut differs = false;
+    for (old, new) in [
+        (&before.plan.organisation_id, &after.plan.organisation_id),
+        (&before.plan.project_id, &after.plan.project_id),
+    ] {
+        let (Some(old), Some(new)) = (old, new) else { continue };
+        if old.same_source(before.row, new, after.row) {
+            continue;
+        }
+        let (mut was, mut is) = (Vec::new(), Vec::new());
+        let was_there = old.push_text(&mut was, before.row);
+        let is_there = new.push_text(&mut is, after.row);
+        differs |= (was_there, was) != (is_there, is);
+    }
+    Ok(differs)
+}
+
 /// Appends the row's image to `buffer` and returns where it begins.
-fn image(buffer: &mut Vec<u8>, columns: &[&Column], row: Row<'_>) -> Result<usize> {
+fn image(buffer: &mut Vec<u8>, side: Side<'_>, shown: &[usize]) -> Result<usize> {
+    let columns = || shown.iter().map(|index| &side.plan.columns[*index]);
     let mut builder = Builder::new(buffer);
-    let mut object = builder.object(columns.len())?;
-    for column in columns {
+    let mut object = builder.object(shown.len())?;
+    for column in columns() {
         builder.key(&mut object, &column.attribute.name)?;
     }
-    for column in columns {
+    for column in columns() {
         if column.masked {
             builder.string(&mut object, MASKED)?;
         } else {
-            column.encoder.push(&mut builder, &mut object, row.get(column.position))?;
+            column.encoder.push(&mut builder, &mut object, side.row.get(column.position))?;
         }
     }
     Ok(builder.finish(object))
@@ -122,7 +250,7 @@ fn image(buffer: &mut Vec<u8>, columns: &[&Column], row: Row<'_>) -> Result<usiz
 
 /// Appends the columns' values, joined with `:`, and returns where the text begins; `None` without a column or
 /// where all of them are NULL.
-fn text_of(buffer: &mut Vec<u8>, columns: &[TextColumn], row: Row<'_>) -> Option<usize> {
+fn resource_id(buffer: &mut Vec<u8>, columns: &[TextColumn], row: Row<'_>) -> Option<usize> {
     columns.iter().find(|column| row.get(column.position).is_some())?;
     let start = start_text(buffer);
     for (index, column) in columns.iter().enumerate() {
@@ -135,4 +263,13 @@ fn text_of(buffer: &mut Vec<u8>, columns: &[TextColumn], row: Row<'_>) -> Option
     }
     finish_text(buffer, start);
     Some(start)
+}
+
+/// Appends the scope and returns where the text begins.
+fn scope(buffer: &mut Vec<u8>, scope: Option<&Scope>, row: Row<'_>) -> Option<usize> {
+    let start = start_text(buffer);
+    scope?.push_text(buffer, row).then(|| {
+        finish_text(buffer, start);
+        start
+    })
 }

@@ -90,15 +90,13 @@ fn triggers() -> Result<Vec<Trigger>> {
 impl Trigger {
     fn follow(&self, tracking: &Tracking) -> Result<()> {
         let columns = OpenRelation::open(self.table).relation().attributes();
-        let resolved = tracking.resolved(&columns).map_err(|missing| {
+        let resolved = tracking.resolved(self.table, &columns).map_err(|unresolved| {
             let table = catalog::to_utf8(&catalog::qualified_name(self.table));
             Error::new(
                 PgSqlErrorCode::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
-                format!(
-                    "the audit of {table} needs column \"{}\" as its {}",
-                    missing.column, missing.argument
-                ),
+                format!("the audit of {table} would lose its {}", unresolved.argument),
             )
+            .detail(unresolved.to_string())
             .hint("Call audit.track with other settings first, or audit.untrack.")
         })?;
         if resolved == *tracking {

@@ -1,7 +1,7 @@
 //! What is known of each tracked table, compiled once per backend and kept until the table changes.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use audit_core::jsonb::key_order;
@@ -10,10 +10,13 @@ use pgrx::{PgSqlErrorCode, pg_sys};
 use crate::error::{Error, Result};
 use crate::pg::catalog;
 use crate::pg::encode::Encoder;
+use crate::pg::lookup::Lookup;
 use crate::pg::output::{Output, PlanMemory};
 use crate::pg::row::{Attribute, Operation, Relation, TriggerCall};
 use crate::pg::value::Text;
-use crate::tracking::Tracking;
+use crate::scope::Scope;
+use crate::tracking::{Tracking, resolve};
+use crate::writer::Event;
 
 /// How to turn a row of one table into an event.
 pub struct Plan {
@@ -25,10 +28,14 @@ pub struct Plan {
     pub columns: Vec<Column>,
     /// The columns of the resource's id, in order; empty without a key.
     pub resource_id: Vec<TextColumn>,
-    /// The column of the organisation.
-    pub organisation_id: Option<TextColumn>,
-    /// The column of the project.
-    pub project_id: Option<TextColumn>,
+    /// Where the organisation comes from.
+    pub organisation_id: Option<Scope>,
+    /// Where the project comes from.
+    pub project_id: Option<Scope>,
+    /// The topmost partitioned table, for a partition.
+    pub partition_of: Option<pg_sys::Oid>,
+    /// The partitioned tables above.
+    pub ancestors: Vec<pg_sys::Oid>,
     actions: [Option<Text>; 4],
     // Last, since the functions above live in it.
     _memory: PlanMemory,
@@ -52,6 +59,8 @@ pub struct Column {
 pub struct TextColumn {
     /// Its position in the row, from zero.
     pub position: usize,
+    /// Its name and type.
+    pub attribute: Attribute,
     /// How its values become text.
     pub output: Output,
 }
@@ -60,6 +69,32 @@ impl Plan {
     /// The action of an operation, `None` where its event is dropped.
     pub fn action(&self, operation: Operation) -> Option<&Text> {
         self.actions[operation as usize].as_ref()
+    }
+
+    /// The event of an operation, with what all of the table's have in common; `None` where it is dropped.
+    pub fn event(&self, operation: Operation) -> Option<Event<'_>> {
+        Some(Event {
+            action: self.action(operation)?.value(),
+            resource_type: Some(self.resource_type.value()),
+            resource_id: None,
+            organisation_id: None,
+            project_id: None,
+            before_state: None,
+            after_state: None,
+            metadata: None,
+            table_name: Some(self.table_name.value()),
+        })
+    }
+
+    /// The columns of the resource's id and scope, which images may leave out.
+    pub fn identifying(&self) -> impl Iterator<Item = (usize, &Attribute)> {
+        let scopes =
+            self.organisation_id.iter().chain(&self.project_id).map(|scope| (scope.position, scope.source()));
+        self.resource_id.iter().map(|column| (column.position, &column.attribute)).chain(scopes)
+    }
+
+    fn depends_on(&self, relation: pg_sys::Oid) -> bool {
+        self.organisation_id.iter().chain(&self.project_id).any(|scope| scope.tables().any(|t| t == relation))
     }
 }
 
@@ -75,7 +110,10 @@ thread_local! {
 pub fn forget(relation: Option<pg_sys::Oid>) {
     CHANGES.set(CHANGES.get() + 1);
     let stale: Vec<_> = PLANS.with_borrow_mut(|plans| match relation {
-        Some(relation) => plans.remove(&relation).into_iter().collect(),
+        Some(relation) => plans
+            .extract_if(|table, plan| *table == relation || plan.depends_on(relation))
+            .map(|(_, plan)| plan)
+            .collect(),
         None => plans.drain().map(|(_, plan)| plan).collect(),
     });
     if !stale.is_empty() {
@@ -106,8 +144,22 @@ fn compile(call: &TriggerCall<'_>, relation: Relation<'_>) -> Result<Plan> {
     let position =
         |name: &String| attributes.iter().position(|a| a.as_ref().is_some_and(|a| a.label == *name));
     let text_column = |position: usize| {
-        let type_oid = attributes[position].as_ref().map_or(pg_sys::InvalidOid, |a| a.type_oid);
-        TextColumn { position, output: Output::of_type(&memory, type_oid) }
+        let attribute = attributes[position].clone()?;
+        Some(TextColumn { position, output: Output::of_type(&memory, attribute.type_oid), attribute })
+    };
+    let scope = |path: &String| -> Result<Scope> {
+        let found = || {
+            let steps = resolve(relation.oid(), &attributes, path, &BTreeMap::new()).ok()?;
+            let position = steps[0].position;
+            let attribute = attributes[position].clone()?;
+            let hops: Vec<Lookup> = steps
+                .windows(2)
+                .map(|pair| Lookup::new(pair[0].table, pair[0].position, &pair[1].label))
+                .collect::<Option<_>>()?;
+            let type_oid = hops.last().map_or(attribute.type_oid, Lookup::type_oid);
+            Some(Scope::new(position, attribute, hops, Output::of_type(&memory, type_oid)))
+        };
+        found().ok_or_else(|| damaged(format!("the scope \"{path}\" leads nowhere")))
     };
     let primary_key = relation.primary_key();
     let resource_id: Vec<usize> = match &tracking.resource_id {
@@ -115,9 +167,12 @@ fn compile(call: &TriggerCall<'_>, relation: Relation<'_>) -> Result<Plan> {
         None => primary_key.clone(),
     };
     let resource_id_is_key = resource_id == primary_key;
-    let resource_id = resource_id.into_iter().map(text_column).collect();
-    let organisation_id = tracking.organisation_id.as_ref().and_then(position).map(text_column);
-    let project_id = tracking.project_id.as_ref().and_then(position).map(text_column);
+    let resource_id = resource_id.into_iter().filter_map(text_column).collect();
+    let organisation_id = tracking.organisation_id.as_ref().map(scope).transpose()?;
+    let project_id = tracking.project_id.as_ref().map(scope).transpose()?;
+    let ancestors: Vec<pg_sys::Oid> =
+        std::iter::successors(catalog::parent_of(relation.oid()), |table| catalog::parent_of(*table))
+            .collect();
     let text = |text: String| Text::new(&catalog::from_utf8(&text));
     let actions = [Operation::Insert, Operation::Update, Operation::Delete, Operation::Truncate]
         .map(|operation| tracking.action(operation).map(text));
@@ -144,9 +199,17 @@ fn compile(call: &TriggerCall<'_>, relation: Relation<'_>) -> Result<Plan> {
         resource_id,
         organisation_id,
         project_id,
+        partition_of: ancestors.last().copied().filter(|_| call.is_clone()),
+        ancestors,
         actions,
         _memory: memory,
     })
+}
+
+/// An error that only DDL behind the extension's back leads to.
+fn damaged(message: String) -> Error {
+    Error::new(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+        .hint("Call audit.track for the table again, or audit.untrack if it should not be tracked.")
 }
 
 /// The settings in the trigger's argument, with the columns' names of now.
@@ -155,36 +218,26 @@ fn settings_of(
     relation: Relation<'_>,
     attributes: &[Option<Attribute>],
 ) -> Result<Tracking> {
-    let table = || String::from_utf8_lossy(&catalog::qualified_name(relation.oid())).into_owned();
-    let damaged = |message: String| {
-        Err(Error::new(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message)
-            .hint("Call audit.track for the table again, or audit.untrack if it should not be tracked."))
-    };
+    let table = || catalog::to_utf8(&catalog::qualified_name(relation.oid()));
     let arguments = call.arguments();
     let [argument] = arguments[..] else {
-        return damaged(format!("the audit trigger of {} does not have one argument", table()));
+        return Err(damaged(format!("the audit trigger of {} does not have one argument", table())));
     };
-    let mut tracking = match Tracking::parse(argument) {
-        Ok(tracking) => tracking,
-        Err(error) => {
-            return damaged(format!("the audit trigger of {} has a damaged argument: {error}", table()));
-        }
-    };
+    let mut tracking = Tracking::parse(argument).map_err(|error| {
+        damaged(format!("the audit trigger of {} has a damaged argument: {error}", table()))
+    })?;
     if call.is_clone() {
         // A partition's columns have the names of the partitioned table's, and numbers of their own.
         tracking.attnums.clear();
     }
-    let before = (tracking.mask.len(), tracking.exclude.len());
-    match tracking.resolved(attributes) {
-        Ok(resolved) if call.is_clone() && before != (resolved.mask.len(), resolved.exclude.len()) => {
-            damaged(format!("a masked or excluded column of {} cannot be found", table()))
-        }
-        Ok(resolved) => Ok(resolved),
-        Err(missing) => damaged(format!(
-            "{} of {} names column \"{}\", which is not there",
-            missing.argument,
-            table(),
-            missing.column
-        )),
+    let resolved = tracking
+        .resolved(relation.oid(), attributes)
+        .map_err(|unresolved| damaged(format!("the audit of {} is damaged: {unresolved}", table())))?;
+    // What keeps secrets out must be found where numbers cannot help; elsewhere the column was dropped.
+    if call.is_clone()
+        && (tracking.mask.len(), tracking.exclude.len()) != (resolved.mask.len(), resolved.exclude.len())
+    {
+        return Err(damaged(format!("a masked or excluded column of {} cannot be found", table())));
     }
+    Ok(resolved)
 }

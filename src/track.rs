@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::pg::row::{Attribute, OpenRelation, Operation};
 use crate::pg::scope::as_extension_owner;
 use crate::record::check_action;
-use crate::tracking::{ROW_TRIGGER, TRUNCATE_TRIGGER, Tracking};
+use crate::tracking::{Problem, ROW_TRIGGER, TRUNCATE_TRIGGER, Tracking, Unresolved};
 
 /// The arguments of `audit.track`.
 pub struct Arguments {
@@ -59,10 +59,15 @@ pub fn track(arguments: Arguments) -> Result<()> {
         attnums: BTreeMap::new(),
     };
     let columns = table.columns();
-    check_columns(&given, &columns, &table)?;
-    let tracking = given
-        .resolved(&columns)
-        .map_err(|missing| no_such_column(missing.argument, &missing.column, &columns, &table))?;
+    let tracking = given.resolved(target, &columns).map_err(|unresolved| does_not_fit(&unresolved))?;
+    // A misspelt mask would store the secret.
+    if let Some((argument, column)) =
+        given.named_columns().find(|(_, column)| !tracking.attnums.contains_key(*column))
+    {
+        let problem = Problem::NoColumn { table: target, column: column.to_owned() };
+        return Err(does_not_fit(&Unresolved { argument, problem }));
+    }
+    check_columns(&tracking, &columns, &table)?;
     check_actions(&tracking)?;
     if let Some(previous) = settings(target)? {
         tell_changes(&table, &previous, &tracking);
@@ -328,27 +333,6 @@ fn check_actions(tracking: &Tracking) -> Result<()> {
 }
 
 fn check_columns(tracking: &Tracking, columns: &[Option<Attribute>], table: &Table) -> Result<()> {
-    for (argument, column) in
-        [("organisation_id", &tracking.organisation_id), ("project_id", &tracking.project_id)]
-    {
-        if let Some(path) = column
-            && path.contains('.')
-            && !columns.iter().flatten().any(|column| column.label == *path)
-        {
-            return Err(Error::new(
-                PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
-                format!(
-                    "{argument} \"{path}\" is a path along foreign keys, which this version cannot follow"
-                ),
-            )
-            .hint(format!("Name a column of {}.", table.name)));
-        }
-    }
-    // A misspelt mask would store the secret.
-    let unknown = |column: &str| !columns.iter().flatten().any(|known| known.label == column);
-    if let Some((argument, column)) = tracking.named_columns().find(|(_, column)| unknown(column)) {
-        return Err(no_such_column(argument, column, columns, table));
-    }
     let kept_out = |column: &String| tracking.exclude.contains(column) || tracking.mask.contains(column);
     let key = match &tracking.resource_id {
         Some(columns) => columns.clone(),
@@ -361,8 +345,12 @@ fn check_columns(tracking: &Tracking, columns: &[Option<Attribute>], table: &Tab
                 .collect()
         }
     };
-    let scope = tracking.organisation_id.iter().chain(&tracking.project_id);
-    if let Some(column) = key.iter().chain(scope).find(|column| kept_out(column)) {
+    // Of a path, the first column is this table's.
+    let scope = tracking.organisation_id.iter().chain(&tracking.project_id).flat_map(|path| {
+        let first = path.split('.').next().unwrap_or_default().to_owned();
+        [path.clone(), first]
+    });
+    if let Some(column) = key.iter().cloned().chain(scope).find(kept_out) {
         return Err(Error::new(
             PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
             format!("column \"{column}\" identifies the event, so it cannot be masked or excluded"),
@@ -372,13 +360,19 @@ fn check_columns(tracking: &Tracking, columns: &[Option<Attribute>], table: &Tab
     Ok(())
 }
 
-fn no_such_column(argument: &str, column: &str, columns: &[Option<Attribute>], table: &Table) -> Error {
-    let existing: Vec<&str> = columns.iter().flatten().map(|column| column.label.as_str()).collect();
-    Error::new(
-        PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
-        format!("{argument}: table {} has no column \"{column}\"", table.name),
-    )
-    .hint(format!("Its columns are {}.", existing.join(", ")))
+fn does_not_fit(unresolved: &Unresolved) -> Error {
+    match &unresolved.problem {
+        Problem::NoColumn { table, .. } => {
+            let columns = OpenRelation::open(*table).relation().attributes();
+            let existing: Vec<&str> = columns.iter().flatten().map(|column| column.label.as_str()).collect();
+            Error::new(PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN, unresolved.to_string())
+                .hint(format!("Its columns are {}.", existing.join(", ")))
+        }
+        Problem::NoForeignKey { .. } => {
+            Error::new(PgSqlErrorCode::ERRCODE_INVALID_FOREIGN_KEY, unresolved.to_string())
+                .hint("A path goes along foreign keys of one column, and ends with the column of the scope.")
+        }
+    }
 }
 
 fn tell_changes(table: &Table, before: &Tracking, after: &Tracking) {

@@ -6,9 +6,12 @@
 
 use std::collections::BTreeMap;
 
+use pgrx::pg_sys;
 use serde::{Deserialize, Serialize};
 
-use crate::pg::row::{Attribute, Operation};
+use crate::pg::catalog;
+use crate::pg::lookup::referenced_table;
+use crate::pg::row::{Attribute, OpenRelation, Operation};
 
 /// The name of the row trigger; `!` sorts before every letter, so that it runs before other triggers.
 pub const ROW_TRIGGER: &str = "!audit_row";
@@ -50,13 +53,101 @@ pub struct Tracking {
     pub attnums: BTreeMap<String, usize>,
 }
 
-/// A column that the settings need and that is not there.
+/// Why settings do not fit the table.
 #[derive(Debug, PartialEq)]
-pub struct MissingColumn {
-    /// Which argument of `audit.track` names it.
+pub struct Unresolved {
+    /// Which argument of `audit.track` is wrong.
     pub argument: &'static str,
+    /// What is wrong with it.
+    pub problem: Problem,
+}
+
+/// What can be wrong with a column or a path.
+#[derive(Debug, PartialEq)]
+pub enum Problem {
+    /// The table has no such column.
+    NoColumn {
+        /// The table.
+        table: pg_sys::Oid,
+        /// The column.
+        column: String,
+    },
+    /// A path goes on from a column that is no foreign key by itself.
+    NoForeignKey {
+        /// The table.
+        table: pg_sys::Oid,
+        /// The column.
+        column: String,
+    },
+}
+
+impl std::fmt::Display for Unresolved {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = |table: &pg_sys::Oid| catalog::to_utf8(&catalog::qualified_name(*table));
+        write!(f, "{}: ", self.argument)?;
+        match &self.problem {
+            Problem::NoColumn { table, column } => {
+                write!(f, "table {} has no column \"{column}\"", name(table))
+            }
+            Problem::NoForeignKey { table, column } => {
+                write!(f, "column \"{column}\" of table {} is no foreign key by itself", name(table))
+            }
+        }
+    }
+}
+
+/// One column of a path.
+pub struct Step {
+    /// The table it is in.
+    pub table: pg_sys::Oid,
+    /// Its position there, from zero.
+    pub position: usize,
     /// Its name.
-    pub column: String,
+    pub label: String,
+}
+
+/// The columns that `path` names: one of the table's own, or one after another along foreign keys. `attnums`
+/// finds a renamed one, by the path that leads to it.
+pub fn resolve(
+    table: pg_sys::Oid,
+    columns: &[Option<Attribute>],
+    path: &str,
+    attnums: &BTreeMap<String, usize>,
+) -> Result<Vec<Step>, Problem> {
+    let find = |columns: &[Option<Attribute>], name: &str, way: &str| {
+        let named = columns.iter().position(|c| c.as_ref().is_some_and(|c| c.label == name));
+        let position = named.or_else(|| attnums.get(way)?.checked_sub(1))?;
+        Some((position, columns.get(position)?.as_ref()?.label.clone()))
+    };
+    // A column's name may have dots in it.
+    if let Some((position, label)) =
+        find(columns, path, path).filter(|(_, label)| !path.contains('.') || label == path)
+    {
+        return Ok(vec![Step { table, position, label }]);
+    }
+    let mut steps: Vec<Step> = Vec::new();
+    let mut end = 0;
+    for name in path.split('.') {
+        end += name.len();
+        let way = &path[..end];
+        end += 1;
+        let referenced;
+        let (table, columns) = match steps.last() {
+            None => (table, columns),
+            Some(last) => {
+                let Some(next) = referenced_table(last.table, last.position) else {
+                    return Err(Problem::NoForeignKey { table: last.table, column: last.label.clone() });
+                };
+                referenced = OpenRelation::open(next).relation().attributes();
+                (next, &referenced[..])
+            }
+        };
+        let Some((position, label)) = find(columns, name, way) else {
+            return Err(Problem::NoColumn { table, column: name.to_owned() });
+        };
+        steps.push(Step { table, position, label });
+    }
+    Ok(steps)
 }
 
 impl Tracking {
@@ -104,44 +195,41 @@ impl Tracking {
     /// A name that exists is believed: after a restore the numbers are others. A name that is gone is followed
     /// by its number, which a rename keeps. Columns that only say what not to store may vanish; the resource's
     /// and the scope's may not.
-    pub fn resolved(&self, columns: &[Option<Attribute>]) -> Result<Self, MissingColumn> {
-        let position = |name: &str| columns.iter().position(|c| c.as_ref().is_some_and(|c| c.label == name));
-        let find = |name: &str| {
-            if position(name).is_some() {
-                return Some(name.to_owned());
-            }
-            let column = columns.get(self.attnums.get(name)?.checked_sub(1)?)?.as_ref()?;
-            Some(column.label.clone())
-        };
-        let needed = |argument, name: &String| {
-            find(name).ok_or_else(|| MissingColumn { argument, column: name.clone() })
-        };
-        let optional = |names: &[String]| names.iter().filter_map(|name| find(name)).collect::<Vec<_>>();
-        let mut resolved = Self {
-            resource_id: match &self.resource_id {
-                Some(names) => {
-                    Some(names.iter().map(|n| needed("resource_id", n)).collect::<Result<_, _>>()?)
+    pub fn resolved(&self, table: pg_sys::Oid, columns: &[Option<Attribute>]) -> Result<Self, Unresolved> {
+        let mut attnums = BTreeMap::new();
+        let mut find = |argument, path: &str| -> Result<String, Unresolved> {
+            let steps = resolve(table, columns, path, &self.attnums)
+                .map_err(|problem| Unresolved { argument, problem })?;
+            let mut way = String::new();
+            for step in steps {
+                if !way.is_empty() {
+                    way.push('.');
                 }
-                None => None,
-            },
-            organisation_id: self
-                .organisation_id
-                .as_ref()
-                .map(|n| needed("organisation_id", n))
-                .transpose()?,
-            project_id: self.project_id.as_ref().map(|n| needed("project_id", n)).transpose()?,
+                way.push_str(&step.label);
+                attnums.insert(way.clone(), step.position + 1);
+            }
+            Ok(way)
+        };
+        let resource_id = match &self.resource_id {
+            Some(names) => {
+                Some(names.iter().map(|name| find("resource_id", name)).collect::<Result<_, _>>()?)
+            }
+            None => None,
+        };
+        let organisation_id =
+            self.organisation_id.as_ref().map(|path| find("organisation_id", path)).transpose()?;
+        let project_id = self.project_id.as_ref().map(|path| find("project_id", path)).transpose()?;
+        let mut optional = |names: &[String]| names.iter().filter_map(|name| find("", name).ok()).collect();
+        Ok(Self {
+            resource_id,
+            organisation_id,
+            project_id,
             exclude: optional(&self.exclude),
             mask: optional(&self.mask),
             personal: optional(&self.personal),
-            attnums: BTreeMap::new(),
+            attnums,
             ..self.clone()
-        };
-        let attnums = resolved
-            .named_columns()
-            .filter_map(|(_, name)| Some((name.to_owned(), position(name)? + 1)))
-            .collect();
-        resolved.attnums = attnums;
-        Ok(resolved)
+        })
     }
 
     /// Every column that the settings name, with the argument of `audit.track` that names it.

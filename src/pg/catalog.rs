@@ -44,6 +44,27 @@ pub fn table_owner(relation: pg_sys::Oid) -> Option<pg_sys::Oid> {
     }
 }
 
+/// The table that `relation` is a partition of.
+pub fn parent_of(relation: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    unsafe extern "C" {
+        /// `src/include/catalog/partition.h`, which pgrx does not bind. With `even_if_detached` it raises
+        /// nothing.
+        fn get_partition_parent(relation: pg_sys::Oid, even_if_detached: bool) -> pg_sys::Oid;
+    }
+    // SAFETY: a syscache look-up, and a scan of pg_inherits for a relation that is a partition.
+    unsafe {
+        if !pg_sys::get_rel_relispartition(relation) {
+            return None;
+        }
+        Some(get_partition_parent(relation, true))
+    }
+}
+
+/// The topmost partitioned table above `relation`, or itself.
+pub fn root_of(relation: pg_sys::Oid) -> pg_sys::Oid {
+    parent_of(relation).map_or(relation, root_of)
+}
+
 /// A role's name, in the database's encoding.
 pub fn role_name(role: pg_sys::Oid) -> Vec<u8> {
     // SAFETY: with noerr the result is null or a C string in the current memory context, copied here.

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use pgrx::{PgSqlErrorCode, pg_sys};
 
 use super::catalog;
+use super::row::index_oids;
 use super::value::Value;
 use crate::error::{Error, Result};
 
@@ -387,14 +388,7 @@ unsafe fn describe(relation: pg_sys::Relation) -> Result<Partition> {
             pg_sys::ALLOCSET_SMALL_MAXSIZE as usize,
         );
         let mut indexes = Vec::new();
-        let list = pg_sys::RelationGetIndexList(relation);
-        let oids: Vec<pg_sys::Oid> = if list.is_null() {
-            Vec::new()
-        } else {
-            let cells = std::slice::from_raw_parts((*list).elements, (*list).length as usize);
-            cells.iter().map(|cell| cell.oid_value).collect()
-        };
-        for oid in oids {
+        for oid in index_oids(relation) {
             let open = pg_sys::index_open(oid, pg_sys::AccessShareLock as i32);
             let form = &*(*open).rd_index;
             let previous = pg_sys::MemoryContextSwitchTo(memory);

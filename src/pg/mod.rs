@@ -5,6 +5,7 @@
 //! | [`entry`] | the C symbols that SQL calls, each handing over to a room of `src/` |
 //! | [`value`], [`row`] | datums and rows: what a trigger is given, what the writer hands on |
 //! | [`encode`], [`output`] | one column's value as JSONB, as text |
+//! | [`lookup`] | the row that a foreign key refers to |
 //! | [`catalog`], [`invalidation`] | names, keys and types; and being told when they change |
 //! | [`session`], [`guc`] | who is connected, what time it is, what they set |
 //! | [`scope`] | doing something as the extension's owner, or under settings of our own |
@@ -17,6 +18,7 @@ pub mod entry;
 pub mod event_table;
 pub mod guc;
 pub mod invalidation;
+pub mod lookup;
 pub mod output;
 pub mod row;
 pub mod scope;

@@ -5,7 +5,11 @@ use std::ffi::CStr;
 use pgrx::pg_sys;
 
 use super::catalog::to_utf8;
-use super::value::{Value, is_plain, stored_bytes, varlena_bytes};
+use super::value::{OwnedValue, Value, is_plain, stored_bytes, varlena_bytes};
+
+/// `MovedPartitionsOffsetNumber` (`storage/itemptr.h`): where a row's successor would be, this says that it is in
+/// another partition.
+const MOVED_PARTITIONS: u16 = 0xfffd;
 
 /// What kind of write fired the trigger.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,6 +57,24 @@ impl<'a> TriggerCall<'a> {
         }
     }
 
+    /// Whether it is called for a row, not for a statement.
+    pub fn is_for_row(&self) -> bool {
+        self.data.tg_event & pg_sys::TRIGGER_EVENT_ROW != 0
+    }
+
+    /// Whether the table has a row trigger with the same function.
+    pub fn has_row_trigger(&self) -> bool {
+        // SAFETY: the trigger's table is open, with a description of all its triggers.
+        unsafe {
+            let description = &*(*self.data.tg_relation).trigdesc;
+            let triggers = std::slice::from_raw_parts(description.triggers, description.numtriggers as usize);
+            triggers.iter().any(|trigger| {
+                trigger.tgfoid == (*self.data.tg_trigger).tgfoid
+                    && u32::from(trigger.tgtype as u16) & pg_sys::TRIGGER_TYPE_ROW != 0
+            })
+        }
+    }
+
     /// The table.
     pub fn relation(&self) -> Relation<'a> {
         // SAFETY: the executor holds the relation open during the call.
@@ -74,16 +96,28 @@ impl<'a> TriggerCall<'a> {
         unsafe { (*self.data.tg_trigger).tgisclone }
     }
 
+    /// Whether the deleted row went on to another partition: its INSERT there follows, unless a trigger there
+    /// swallows it.
+    pub fn moves_on(&self) -> bool {
+        // SAFETY: a DELETE's row trigger is given the old row, whose header is as it is on the page.
+        unsafe {
+            let next = (*(*self.data.tg_trigtuple).t_data).t_ctid;
+            next.ip_posid == MOVED_PARTITIONS
+                && next.ip_blkid.bi_hi == u16::MAX
+                && next.ip_blkid.bi_lo == u16::MAX
+        }
+    }
+
     /// The row as it was before an UPDATE or DELETE, or as an INSERT left it.
     pub fn first_row(&self) -> Row<'a> {
         // SAFETY: a row trigger is given its row in tg_trigslot.
-        unsafe { Row::new(self.data.tg_trigslot) }
+        unsafe { Row::in_slot(self.data.tg_trigslot) }
     }
 
     /// The row as an UPDATE left it.
     pub fn updated_row(&self) -> Row<'a> {
         // SAFETY: an UPDATE's row trigger is given the new row in tg_newslot.
-        unsafe { Row::new(self.data.tg_newslot) }
+        unsafe { Row::in_slot(self.data.tg_newslot) }
     }
 }
 
@@ -112,6 +146,12 @@ impl<'a> Relation<'a> {
         std::ptr::from_ref(self.relation).cast_mut()
     }
 
+    /// Whether it is partitioned, and so has no rows of its own.
+    pub fn is_partitioned(&self) -> bool {
+        // SAFETY: an open relation has its pg_class row at hand.
+        unsafe { (*self.relation.rd_rel).relkind as u8 == pg_sys::RELKIND_PARTITIONED_TABLE }
+    }
+
     /// Its columns by position, dropped ones as `None`.
     pub fn attributes(&self) -> Vec<Option<Attribute>> {
         // SAFETY: the tuple descriptor of an open relation holds natts attributes.
@@ -134,6 +174,22 @@ impl<'a> Relation<'a> {
             pg_sys::index_close(index, pg_sys::AccessShareLock as i32);
             key
         }
+    }
+}
+
+/// The indexes of an open table.
+///
+/// # Safety
+/// `relation` must be open.
+pub(super) unsafe fn index_oids(relation: pg_sys::Relation) -> Vec<pg_sys::Oid> {
+    // SAFETY: the list lives in the current memory context and holds OIDs.
+    unsafe {
+        let list = pg_sys::RelationGetIndexList(relation);
+        if list.is_null() {
+            return Vec::new();
+        }
+        let cells = std::slice::from_raw_parts((*list).elements, (*list).length as usize);
+        cells.iter().map(|cell| cell.oid_value).collect()
     }
 }
 
@@ -172,8 +228,8 @@ pub struct Attribute {
     pub label: String,
     /// Its type.
     pub type_oid: pg_sys::Oid,
-    by_value: bool,
-    length: i16,
+    pub(super) by_value: bool,
+    pub(super) length: i16,
 }
 
 /// The columns of a tuple descriptor by position, dropped ones as `None`.
@@ -229,6 +285,12 @@ impl Attribute {
     }
 }
 
+impl Clone for Attribute {
+    fn clone(&self) -> Self {
+        Self { name: self.name.clone(), label: self.label.clone(), ..*self }
+    }
+}
+
 /// A row, all its columns at hand.
 #[derive(Clone, Copy)]
 pub struct Row<'a> {
@@ -241,7 +303,7 @@ impl<'a> Row<'a> {
     ///
     /// # Safety
     /// `slot` must hold a row and keep it during `'a`.
-    unsafe fn new(slot: *mut pg_sys::TupleTableSlot) -> Self {
+    pub(super) unsafe fn in_slot(slot: *mut pg_sys::TupleTableSlot) -> Self {
         // SAFETY: slot_getsomeattrs_int fills natts values, also for columns added after the row was stored.
         unsafe {
             let columns = (*(*slot).tts_tupleDescriptor).natts;
@@ -255,6 +317,15 @@ impl<'a> Row<'a> {
         }
     }
 
+    /// A copy of the row that lives as long as it is needed; `attributes` are its columns.
+    pub fn to_owned<'b>(&self, attributes: impl Iterator<Item = (usize, &'b Attribute)>) -> OwnedRow {
+        let mut values = vec![None; self.values.len()];
+        for (position, attribute) in attributes {
+            values[position] = self.get(position).map(|value| OwnedValue::copy(value, attribute));
+        }
+        OwnedRow::new(values)
+    }
+
     /// A row of values that were formed elsewhere.
     pub(super) fn of(values: &'a [pg_sys::Datum], nulls: &'a [bool]) -> Self {
         Self { values, nulls }
@@ -264,5 +335,31 @@ impl<'a> Row<'a> {
     pub fn get(&self, position: usize) -> Option<Value<'a>> {
         // SAFETY: the row lives during `'a`.
         (!self.nulls[position]).then(|| unsafe { Value::new(self.values[position]) })
+    }
+}
+
+/// A row of our own.
+pub struct OwnedRow {
+    values: Vec<pg_sys::Datum>,
+    nulls: Vec<bool>,
+    // What `values` points into.
+    _owned: Vec<Option<OwnedValue>>,
+}
+
+impl OwnedRow {
+    fn new(owned: Vec<Option<OwnedValue>>) -> Self {
+        Self {
+            values: owned
+                .iter()
+                .map(|value| value.as_ref().map_or(pg_sys::Datum::null(), |value| value.value().datum()))
+                .collect(),
+            nulls: owned.iter().map(Option::is_none).collect(),
+            _owned: owned,
+        }
+    }
+
+    /// The row.
+    pub fn row(&self) -> Row<'_> {
+        Row::of(&self.values, &self.nulls)
     }
 }

@@ -26,6 +26,25 @@ pub fn transaction_id() -> u64 {
     unsafe { pg_sys::GetTopFullTransactionId().value }
 }
 
+/// The transaction and the command in it.
+pub fn command() -> (u64, pg_sys::CommandId) {
+    // SAFETY: reads variables of the backend.
+    (transaction_id(), unsafe { pg_sys::GetCurrentCommandId(false) })
+}
+
+/// The current subtransaction, which counts upwards within a transaction.
+pub fn subtransaction() -> pg_sys::SubTransactionId {
+    // SAFETY: reads a variable of the backend.
+    unsafe { pg_sys::GetCurrentSubTransactionId() }
+}
+
+/// How deep triggers are nested.
+pub fn trigger_depth() -> i32 {
+    // SAFETY: a function without arguments that reads a variable of the backend.
+    let depth = unsafe { pgrx::direct_function_call_as_datum(pg_sys::pg_trigger_depth, &[]) };
+    depth.map_or(0, |depth| depth.value() as i32)
+}
+
 /// 64 bits from the operating system's strong source.
 pub fn strong_random() -> Option<u64> {
     let mut bytes = [0u8; 8];

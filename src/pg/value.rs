@@ -6,6 +6,8 @@ use audit_core::jsonb::varlena_header;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
+use super::row::Attribute;
+
 /// A datum that is not null, valid for `'a`. Its type is known by who made it: a column's value is read by
 /// that column's encoder, a [`Text`]'s goes into a text column.
 #[derive(Clone, Copy)]
@@ -82,6 +84,46 @@ pub unsafe fn stored_bytes<'a>(datum: Datum) -> &'a [u8] {
     let varlena: *const pg_sys::varlena = datum.cast_mut_ptr();
     // SAFETY: varsize_any knows every form of a varlena, the 18 bytes of a TOAST pointer included.
     unsafe { std::slice::from_raw_parts(varlena.cast(), pgrx::varlena::varsize_any(varlena)) }
+}
+
+/// A copy of one value of a column, as it stands in the row: a TOASTed one keeps its pointer.
+#[derive(Clone)]
+pub struct OwnedValue {
+    by_value: Option<Datum>,
+    // Words keep any type's alignment.
+    words: Vec<u64>,
+}
+
+impl OwnedValue {
+    /// Copies `value`, which is of the column `attribute`.
+    pub fn copy(value: Value<'_>, attribute: &Attribute) -> Self {
+        let datum = value.datum();
+        if attribute.by_value {
+            return Self { by_value: Some(datum), words: Vec::new() };
+        }
+        // SAFETY: the value is a pointer to as many bytes as its type says; the words are as many.
+        unsafe {
+            let length = match attribute.length {
+                -1 => stored_bytes(datum).len(),
+                -2 => std::ffi::CStr::from_ptr(datum.cast_mut_ptr()).to_bytes_with_nul().len(),
+                length => length as usize,
+            };
+            let mut words = vec![0u64; length.div_ceil(8)];
+            words.as_mut_ptr().cast::<u8>().copy_from_nonoverlapping(datum.cast_mut_ptr::<u8>(), length);
+            Self { by_value: None, words }
+        }
+    }
+
+    /// The bytes, for comparing values of one column.
+    pub fn words(&self) -> Vec<u64> {
+        self.by_value.map_or_else(|| self.words.clone(), |datum| vec![datum.value() as u64])
+    }
+
+    /// The value.
+    pub fn value(&self) -> Value<'_> {
+        // SAFETY: the words live as long as `self`.
+        unsafe { Value::new(self.by_value.unwrap_or_else(|| Datum::from(self.words.as_ptr()))) }
+    }
 }
 
 /// A varlena of our own, built in Rust memory: a text, or any type with the same shape.
