@@ -23,13 +23,13 @@ COMMENT ON FUNCTION audit.track(regclass, text, text[], text, text, jsonb, text[
 target: the table, whose owner the caller is, as a member of audit_admin.
 resource_type: what its rows are; default actions are <resource_type>.created, .updated, .deleted, .truncated.
 resource_id: columns of the resource''s id; default the primary key.
-organisation_id, project_id: columns of the scope.
+organisation_id, project_id: where the scope is: a column, or a path along foreign keys such as ''project_id.organisation_id''.
 actions: {"insert": "…", "update": "…", "delete": "…", "truncate": "…"}; null drops the event.
 exclude: columns never stored and whose change alone is no event.
 mask: columns stored as ''[masked]''.
 personal: columns that erasure of a person must reach.
 on_replica: also rows that logical replication applies here.
-Errors: 42501 without the rights, 42703 for an unknown column, 42809 for what is no ordinary table, 22023 for a malformed setting';
+Errors: 42501 without the rights, 42703 for an unknown column, 42830 for a path that is no foreign key, 42809 for what is no ordinary table, 22023 for a malformed setting';
 
 CREATE FUNCTION audit.untrack(target regclass) RETURNS void
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
@@ -117,8 +117,8 @@ COMMENT ON VIEW audit.tracked_table IS 'What is tracked, how, and whether its tr
 COMMENT ON COLUMN audit.tracked_table.target IS 'The table';
 COMMENT ON COLUMN audit.tracked_table.resource_type IS 'What its rows are';
 COMMENT ON COLUMN audit.tracked_table.resource_id IS 'Columns of the resource''s id';
-COMMENT ON COLUMN audit.tracked_table.organisation_id IS 'Column of the organisation';
-COMMENT ON COLUMN audit.tracked_table.project_id IS 'Column of the project';
+COMMENT ON COLUMN audit.tracked_table.organisation_id IS 'Column of the organisation, or path to it';
+COMMENT ON COLUMN audit.tracked_table.project_id IS 'Column of the project, or path to it';
 COMMENT ON COLUMN audit.tracked_table.actions IS 'Actions other than the default, by operation';
 COMMENT ON COLUMN audit.tracked_table.exclude IS 'Columns never stored';
 COMMENT ON COLUMN audit.tracked_table.mask IS 'Columns stored as [masked]';
@@ -129,9 +129,9 @@ COMMENT ON COLUMN audit.tracked_table.alive IS 'Whether both triggers are there 
 CREATE FUNCTION audit.follow_ddl() RETURNS event_trigger
     LANGUAGE c SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'audit_follow_ddl';
-COMMENT ON FUNCTION audit.follow_ddl() IS 'Event trigger: keeps settings in step with renamed columns, refuses to drop one that events need';
+COMMENT ON FUNCTION audit.follow_ddl() IS 'Event trigger: keeps settings in step with renamed columns and new partitions, refuses to drop a column that events need';
 CREATE EVENT TRIGGER audit_follow_ddl ON ddl_command_end
-    WHEN TAG IN ('ALTER TABLE', 'ALTER TYPE')
+    WHEN TAG IN ('ALTER TABLE', 'ALTER TYPE', 'CREATE TABLE', 'CREATE SCHEMA')
     EXECUTE FUNCTION audit.follow_ddl();
 ALTER EVENT TRIGGER audit_follow_ddl ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER audit_follow_ddl IS 'Keeps audit.track''s settings in step with the application''s DDL';

@@ -8,7 +8,7 @@ use audit_core::jsonb::Builder;
 use crate::error::Result;
 use crate::moves::{self, Move};
 use crate::pg::output::FixedSettings;
-use crate::pg::row::{Operation, Row, TriggerCall};
+use crate::pg::row::{Operation, Row, RowTrigger, TriggerCall};
 use crate::pg::session;
 use crate::pg::value::{built, finish_text, start_text};
 use crate::relations::{self, Plan, TextColumn};
@@ -44,13 +44,15 @@ pub fn capture(call: &TriggerCall<'_>) -> Result<()> {
         Operation::Truncate => return truncated(call, &plan),
         Operation::Insert => {
             let after = Side { plan: &plan, row: call.first_row() };
-            match plan.partition_of.and_then(|_| moves::take(session::trigger_depth())) {
-                Some(departure) if departure.plan.partition_of == plan.partition_of => {
+            if plan.partition_of.is_some() {
+                let depth = session::trigger_depth();
+                while let Some(departure) = moves::take(depth) {
                     let before = Side { plan: &departure.plan, row: departure.row.row() };
-                    return updated(before, after);
+                    if departure.arrives(&plan, depth) {
+                        return updated(before, after);
+                    }
+                    deleted(before)?;
                 }
-                Some(departure) => deleted(Side { plan: &departure.plan, row: departure.row.row() })?,
-                None => {}
             }
             created(after)
         }
@@ -103,7 +105,7 @@ fn settle_before(plan: &Plan) -> Result<()> {
 
 /// TRUNCATE is one event, without resource or scope; that of a partitioned table speaks for its partitions.
 fn truncated(call: &TriggerCall<'_>, plan: &Plan) -> Result<()> {
-    if !call.has_row_trigger() {
+    if call.row_trigger() == RowTrigger::Missing {
         // A partition that was detached, and is tracked no longer.
         return Ok(());
     }

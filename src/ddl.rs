@@ -7,6 +7,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::error::{Error, Result};
+use crate::pg::ddl_command::PartitionChange;
 use crate::pg::row::OpenRelation;
 use crate::tracking::Tracking;
 use crate::{pg::catalog, track};
@@ -44,9 +45,16 @@ pub fn run_ddl(query: &str, arguments: &[DatumWithOid<'_>]) -> Result<()> {
 ///
 /// All tables, since a change may cascade (a typed table's type); DDL is rare enough. Each trigger by itself,
 /// since a restore makes them one after another.
-pub fn follow() -> Result<()> {
+pub fn follow(change: PartitionChange) -> Result<()> {
     if QUIET.get() {
         return Ok(());
+    }
+    // Only then: a restore makes each partition's triggers itself.
+    if change.attached {
+        track::add_statement_triggers(None)?;
+    }
+    if change.detached {
+        track::drop_stray_triggers()?;
     }
     for trigger in triggers()? {
         // A damaged argument is told by the next write, which it makes fail.
@@ -108,6 +116,6 @@ impl Trigger {
             "D" => ("DISABLE", ""),
             _ => ("ENABLE", ""),
         };
-        track::make_trigger(self.table, &self.name, &resolved, able, mode)
+        track::make_trigger(self.table, &self.name, &resolved.to_argument(), able, mode)
     }
 }

@@ -29,6 +29,13 @@ impl Move {
     }
 }
 
+impl Move {
+    /// Whether an INSERT into a partition with this plan, at this trigger depth, is the row's arrival.
+    pub fn arrives(&self, plan: &Plan, depth: i32) -> bool {
+        self.depth == depth && self.plan.partition_of == plan.partition_of
+    }
+}
+
 thread_local! {
     /// At most one a trigger depth, deepest last.
     static WAITING: RefCell<Vec<Move>> = const { RefCell::new(Vec::new()) };

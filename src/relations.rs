@@ -12,7 +12,7 @@ use crate::pg::catalog;
 use crate::pg::encode::Encoder;
 use crate::pg::lookup::Lookup;
 use crate::pg::output::{Output, PlanMemory};
-use crate::pg::row::{Attribute, Operation, Relation, TriggerCall};
+use crate::pg::row::{Attribute, Operation, Relation, RowTrigger, TriggerCall};
 use crate::pg::value::Text;
 use crate::scope::Scope;
 use crate::tracking::{Tracking, resolve};
@@ -199,7 +199,7 @@ fn compile(call: &TriggerCall<'_>, relation: Relation<'_>) -> Result<Plan> {
         resource_id,
         organisation_id,
         project_id,
-        partition_of: ancestors.last().copied().filter(|_| call.is_clone()),
+        partition_of: ancestors.last().copied().filter(|_| call.row_trigger() == RowTrigger::Inherited),
         ancestors,
         actions,
         _memory: memory,

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::pg::row::{Attribute, OpenRelation, Operation};
 use crate::pg::scope::as_extension_owner;
 use crate::record::check_action;
-use crate::tracking::{Problem, ROW_TRIGGER, TRUNCATE_TRIGGER, Tracking, Unresolved};
+use crate::tracking::{END_TRIGGER, Problem, ROW_TRIGGER, TRUNCATE_TRIGGER, Tracking, Unresolved};
 
 /// The arguments of `audit.track`.
 pub struct Arguments {
@@ -87,13 +87,11 @@ pub fn untrack(target: Option<pg_sys::Oid>) -> Result<()> {
         )
         .hint("SELECT target FROM audit.tracked_table lists the tables that are."));
     }
-    for trigger in [ROW_TRIGGER, TRUNCATE_TRIGGER] {
-        run_as_owner(
-            "SELECT format('DROP TRIGGER IF EXISTS %I ON %s', $1, $2::regclass)",
-            &[trigger.into(), target.into()],
-        )?;
-    }
-    Ok(())
+    run_as_owner(
+        "SELECT format('DROP TRIGGER %I ON %s', $1, $2::regclass)",
+        &[ROW_TRIGGER.into(), target.into()],
+    )?;
+    drop_stray_triggers()
 }
 
 /// The settings of a tracked table.
@@ -108,34 +106,87 @@ pub fn settings(target: pg_sys::Oid) -> Result<Option<Tracking>> {
 
 /// Makes or replaces the table's triggers, so that they carry these settings.
 fn apply(target: pg_sys::Oid, tracking: &Tracking) -> Result<()> {
-    let enabled = if tracking.on_replica { "ALWAYS" } else { "" };
-    [ROW_TRIGGER, TRUNCATE_TRIGGER]
-        .into_iter()
-        .try_for_each(|trigger| make_trigger(target, trigger, tracking, "ENABLE", enabled))
+    let argument = tracking.to_argument();
+    make_trigger(target, ROW_TRIGGER, &argument, "ENABLE", tracking.mode())?;
+    make_trigger(target, TRUNCATE_TRIGGER, &argument, "ENABLE", tracking.mode())?;
+    add_statement_triggers(Some(target))
+}
+
+/// Makes the statement triggers of partitions, which PostgreSQL does not inherit as it does row triggers: all of
+/// `target`'s anew, or those that are missing anywhere.
+pub fn add_statement_triggers(target: Option<pg_sys::Oid>) -> Result<()> {
+    let wanted = Spi::connect(|client| {
+        let rows = client.select(
+            "SELECT p.relid, t.name, r.tgargs
+             FROM pg_catalog.pg_trigger r
+             JOIN pg_catalog.pg_class root ON root.oid = r.tgrelid AND root.relkind = 'p'
+             CROSS JOIN LATERAL pg_partition_tree(r.tgrelid) p
+             JOIN pg_catalog.pg_class c ON c.oid = p.relid
+             CROSS JOIN LATERAL (VALUES ($1, true), ($2, c.relkind = 'p')) t (name, wanted)
+             WHERE r.tgname = $3 AND r.tgparentid = 0 AND r.tgfoid = 'audit.capture()'::regprocedure
+               AND t.wanted AND (t.name <> $1 OR p.level > 0)
+               AND CASE WHEN $4 IS NOT NULL THEN r.tgrelid = $4
+                        ELSE NOT EXISTS (SELECT FROM pg_catalog.pg_trigger x
+                                         WHERE x.tgrelid = p.relid AND x.tgname = t.name AND x.tgfoid = r.tgfoid) END
+             ORDER BY p.relid, t.name",
+            None,
+            &[TRUNCATE_TRIGGER.into(), END_TRIGGER.into(), ROW_TRIGGER.into(), target.into()],
+        )?;
+        let mut wanted = Vec::new();
+        for row in rows {
+            if let (Some(table), Some(name), Some(argument)) =
+                (row.get::<pg_sys::Oid>(1)?, row.get::<String>(2)?, row.get::<Vec<u8>>(3)?)
+            {
+                wanted.push((table, name, argument));
+            }
+        }
+        Ok::<_, pgrx::spi::SpiError>(wanted)
+    })?;
+    for (table, name, argument) in wanted {
+        let Ok(tracking) = Tracking::from_catalogue(&argument) else { continue };
+        if name == END_TRIGGER {
+            make_trigger(table, &name, "", "ENABLE", tracking.mode())?;
+            continue;
+        }
+        // Names are the same in partitions, numbers are not.
+        let columns = OpenRelation::open(table).relation().attributes();
+        let own = Tracking { attnums: BTreeMap::new(), ..tracking }
+            .resolved(table, &columns)
+            .map_err(|unresolved| does_not_fit(&unresolved))?;
+        make_trigger(table, &name, &own.to_argument(), "ENABLE", own.mode())?;
+    }
+    Ok(())
+}
+
+/// Drops the statement triggers of what is no partition of a tracked table any more.
+pub fn drop_stray_triggers() -> Result<()> {
+    run_as_owner(
+        "SELECT format('DROP TRIGGER %I ON %s', s.tgname, s.tgrelid::regclass)
+         FROM pg_catalog.pg_trigger s
+         WHERE s.tgfoid = 'audit.capture()'::regprocedure AND s.tgname IN ($1, $2)
+           AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger r
+                           WHERE r.tgrelid = s.tgrelid AND r.tgname = $3 AND r.tgfoid = s.tgfoid)",
+        &[TRUNCATE_TRIGGER.into(), END_TRIGGER.into(), ROW_TRIGGER.into()],
+    )
 }
 
 /// Makes or replaces one trigger, as `ALTER TABLE … <able> <mode> TRIGGER` says.
 pub fn make_trigger(
     target: pg_sys::Oid,
     trigger: &str,
-    tracking: &Tracking,
+    argument: &str,
     able: &str,
     mode: &str,
 ) -> Result<()> {
     let (events, level) = match trigger {
         TRUNCATE_TRIGGER => ("TRUNCATE", "STATEMENT"),
+        END_TRIGGER => ("UPDATE", "STATEMENT"),
         _ => ("INSERT OR UPDATE OR DELETE", "ROW"),
     };
     run_as_owner(
-        "SELECT format('CREATE OR REPLACE TRIGGER %I AFTER %s ON %s FOR EACH %s EXECUTE FUNCTION audit.capture(%L)',
-                       $1, $2, $3::regclass, $4, $5)",
-        &[
-            trigger.into(),
-            events.into(),
-            target.into(),
-            level.into(),
-            tracking.to_argument().into(),
-        ],
+        "SELECT format('CREATE OR REPLACE TRIGGER %I AFTER %s ON %s FOR EACH %s EXECUTE FUNCTION audit.capture(%s)',
+                       $1, $2, $3::regclass, $4, CASE WHEN $5 <> '' THEN quote_literal($5) ELSE '' END)",
+        &[trigger.into(), events.into(), target.into(), level.into(), argument.into()],
     )?;
     run_as_owner(
         "SELECT format('ALTER TABLE %s %s %s TRIGGER %I', $1::regclass, $2, $3, $4)",

@@ -17,6 +17,8 @@ use crate::pg::row::{Attribute, OpenRelation, Operation};
 pub const ROW_TRIGGER: &str = "!audit_row";
 /// The name of the TRUNCATE trigger.
 pub const TRUNCATE_TRIGGER: &str = "!audit_truncate";
+/// The name of the trigger at the end of an UPDATE of a partitioned table, where a moved row must have arrived.
+pub const END_TRIGGER: &str = "!audit_end";
 
 /// The settings of one table.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -174,6 +176,11 @@ impl Tracking {
             }
             ascii
         })
+    }
+
+    /// The mode of `ALTER TABLE … ENABLE <mode> TRIGGER`.
+    pub fn mode(&self) -> &'static str {
+        if self.on_replica { "ALWAYS" } else { "" }
     }
 
     /// The action of an operation, `None` where its event is dropped.

@@ -3,6 +3,7 @@
 use pgrx::prelude::*;
 use pgrx::{JsonB, PgMemoryContexts, PgSqlErrorCode, pg_guard, pg_sys};
 
+use super::ddl_command::partition_change;
 use super::row::TriggerCall;
 use super::value::{Text, varlena_bytes};
 use crate::error::{Error, Result};
@@ -80,8 +81,9 @@ sql_function!(
     audit_follow_ddl, pg_finfo_audit_follow_ddl, follow_ddl
 );
 
-unsafe fn follow_ddl(_fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
-    or_raise(ddl::follow());
+unsafe fn follow_ddl(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: fcinfo is this call's.
+    or_raise(ddl::follow(unsafe { partition_change(fcinfo) }));
     pg_sys::Datum::null()
 }
 

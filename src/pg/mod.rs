@@ -5,6 +5,7 @@
 //! | [`entry`] | the C symbols that SQL calls, each handing over to a room of `src/` |
 //! | [`value`], [`row`] | datums and rows: what a trigger is given, what the writer hands on |
 //! | [`encode`], [`output`] | one column's value as JSONB, as text |
+//! | [`ddl_command`] | what an event trigger is told |
 //! | [`lookup`] | the row that a foreign key refers to |
 //! | [`catalog`], [`invalidation`] | names, keys and types; and being told when they change |
 //! | [`session`], [`guc`] | who is connected, what time it is, what they set |
@@ -13,6 +14,7 @@
 #![allow(unsafe_code)]
 
 pub mod catalog;
+pub mod ddl_command;
 pub mod encode;
 pub mod entry;
 pub mod event_table;

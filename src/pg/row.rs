@@ -24,6 +24,17 @@ pub enum Operation {
     Truncate,
 }
 
+/// A table's row trigger.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RowTrigger {
+    /// None.
+    Missing,
+    /// It was made on this table.
+    Own,
+    /// It was made on the partitioned table above.
+    Inherited,
+}
+
 /// One call of an AFTER trigger.
 pub struct TriggerCall<'a> {
     data: &'a pg_sys::TriggerData,
@@ -62,16 +73,21 @@ impl<'a> TriggerCall<'a> {
         self.data.tg_event & pg_sys::TRIGGER_EVENT_ROW != 0
     }
 
-    /// Whether the table has a row trigger with the same function.
-    pub fn has_row_trigger(&self) -> bool {
+    /// Whether the table has a row trigger with the same function, and whether it has it as a partition.
+    pub fn row_trigger(&self) -> RowTrigger {
         // SAFETY: the trigger's table is open, with a description of all its triggers.
         unsafe {
             let description = &*(*self.data.tg_relation).trigdesc;
             let triggers = std::slice::from_raw_parts(description.triggers, description.numtriggers as usize);
-            triggers.iter().any(|trigger| {
+            let row = triggers.iter().find(|trigger| {
                 trigger.tgfoid == (*self.data.tg_trigger).tgfoid
                     && u32::from(trigger.tgtype as u16) & pg_sys::TRIGGER_TYPE_ROW != 0
-            })
+            });
+            match row {
+                None => RowTrigger::Missing,
+                Some(trigger) if trigger.tgisclone => RowTrigger::Inherited,
+                Some(_) => RowTrigger::Own,
+            }
         }
     }
 

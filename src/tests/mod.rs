@@ -3,6 +3,8 @@
 use pgrx::prelude::*;
 
 mod images;
+mod partitions;
+mod scope;
 mod tracking;
 
 /// One value of a query, which must not be NULL.

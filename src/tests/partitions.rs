@@ -1,0 +1,193 @@
+//! Partitioned tables: rows that move, partitions that come and go, TRUNCATE of one or all.
+
+use pgrx::prelude::*;
+
+#[pg_schema]
+mod tests {
+    use pgrx::prelude::*;
+
+    use crate::tests::{run, value};
+
+    /// Two partitions with different layouts, one of them partitioned itself.
+    const TABLES: &str = "
+        CREATE TABLE p (id int, name text, region text, big text, PRIMARY KEY (id, region)) PARTITION BY LIST (region);
+        CREATE TABLE eu PARTITION OF p FOR VALUES IN ('eu');
+        CREATE TABLE us (region text NOT NULL, gone int, big text, name text, id int NOT NULL) PARTITION BY RANGE (id);
+        ALTER TABLE us DROP gone;
+        CREATE TABLE us_low PARTITION OF us FOR VALUES FROM (0) TO (100);
+        CREATE TABLE us_high PARTITION OF us FOR VALUES FROM (100) TO (200);
+        ALTER TABLE us ADD PRIMARY KEY (id, region);
+        ALTER TABLE p ATTACH PARTITION us FOR VALUES IN ('us');
+        SELECT audit.track('p', 'p');";
+
+    /// What was recorded since the last call, in order.
+    fn events() -> String {
+        let events = value(
+            "SELECT coalesce(string_agg(concat_ws(' ', action, resource_id, table_name, before_state - 'big', after_state - 'big'),
+                                        E'\n' ORDER BY event_id), '')
+             FROM audit.event WHERE event_id > coalesce(current_setting('seen.up_to', true), '00000000-0000-0000-0000-000000000000')::uuid",
+        );
+        run(
+            "SELECT set_config('seen.up_to', (SELECT event_id FROM audit.event ORDER BY event_id DESC LIMIT 1)::text, true)",
+        );
+        events
+    }
+
+    #[pg_test]
+    fn a_row_that_moves_is_one_update() {
+        run(TABLES);
+        run("INSERT INTO p SELECT n, 'n' || n, 'eu', repeat(md5(n::text), 500) FROM generate_series(1, 3) n");
+        events();
+        run("UPDATE p SET region = 'us', name = 'moved' WHERE id = 1");
+        assert_eq!(
+            events(),
+            r#"p.updated 1:us public.us_low {"name": "n1", "region": "eu"} {"name": "moved", "region": "us"}"#
+        );
+        run("UPDATE p SET id = id + 100 WHERE region = 'us'");
+        assert_eq!(events(), r#"p.updated 101:us public.us_high {"id": 1} {"id": 101}"#);
+        run("UPDATE us SET id = 2 WHERE id = 101");
+        assert_eq!(events(), r#"p.updated 2:us public.us_low {"id": 101} {"id": 2}"#);
+        // Several rows in one statement, some of them staying.
+        run(
+            "UPDATE p SET region = CASE WHEN id = 3 THEN 'us' ELSE region END, name = name || '!' WHERE region = 'eu'",
+        );
+        assert_eq!(
+            events(),
+            [
+                r#"p.updated 2:eu public.eu {"name": "n2"} {"name": "n2!"}"#,
+                r#"p.updated 3:us public.us_low {"name": "n3", "region": "eu"} {"name": "n3!", "region": "us"}"#,
+            ]
+            .join("\n")
+        );
+        run("MERGE INTO p USING (VALUES (3, 'us'), (9, 'eu')) v (id, region) ON p.id = v.id AND p.region = v.region
+             WHEN MATCHED THEN UPDATE SET region = 'eu', id = 33
+             WHEN NOT MATCHED THEN INSERT VALUES (v.id, 'new', v.region)");
+        assert_eq!(
+            events(),
+            [
+                r#"p.updated 33:eu public.eu {"id": 3, "region": "us"} {"id": 33, "region": "eu"}"#,
+                r#"p.created 9:eu public.eu {"id": 9, "name": "new", "region": "eu"}"#,
+            ]
+            .join("\n")
+        );
+    }
+
+    #[pg_test]
+    fn a_row_whose_arrival_is_swallowed_was_deleted() {
+        run(TABLES);
+        run("INSERT INTO p SELECT n, 'n', 'eu' FROM generate_series(1, 4) n;
+             CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS
+                 $$ BEGIN RETURN CASE WHEN NEW.id % 2 = 1 THEN NULL ELSE NEW END; END $$;
+             CREATE TRIGGER swallow BEFORE INSERT ON us_low FOR EACH ROW EXECUTE FUNCTION swallow();");
+        events();
+        run("UPDATE p SET region = 'us' WHERE id < 4");
+        assert_eq!(
+            events(),
+            [
+                r#"p.deleted 1:eu public.eu {"id": 1, "name": "n", "region": "eu"}"#,
+                r#"p.updated 2:us public.us_low {"region": "eu"} {"region": "us"}"#,
+                r#"p.deleted 3:eu public.eu {"id": 3, "name": "n", "region": "eu"}"#,
+            ]
+            .join("\n")
+        );
+        // The last one too is there for the next statement, and dies with its savepoint.
+        run("DO $$ BEGIN
+                 UPDATE p SET id = 5, region = 'us' WHERE id = 4;
+                 ASSERT (SELECT count(*) FROM audit.event WHERE action = 'p.deleted' AND resource_id = '4:eu') = 1;
+                 RAISE EXCEPTION 'back';
+             EXCEPTION WHEN raise_exception THEN NULL;
+             END $$;
+             INSERT INTO p VALUES (6, 'n', 'us');");
+        assert_eq!(events(), r#"p.created 6:us public.us_low {"id": 6, "name": "n", "region": "us"}"#);
+    }
+
+    #[pg_test]
+    fn another_triggers_writes_come_between() {
+        run(TABLES);
+        run("CREATE TABLE side (id int PRIMARY KEY); SELECT audit.track('side', 'side');
+             CREATE FUNCTION side() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                 INSERT INTO side VALUES (OLD.id);
+                 UPDATE p SET name = 'side' WHERE id = 7;
+                 UPDATE p SET region = 'us' WHERE id = 8 AND region = 'eu';
+                 RETURN NULL;
+             END $$;
+             INSERT INTO p VALUES (1, 'n', 'eu'), (7, 'n', 'eu'), (8, 'n', 'eu');
+             CREATE TRIGGER side AFTER DELETE ON eu FOR EACH ROW WHEN (OLD.id = 1) EXECUTE FUNCTION side();");
+        events();
+        run("UPDATE p SET region = 'us' WHERE id = 1");
+        assert_eq!(
+            events(),
+            [
+                r#"side.created 1 public.side {"id": 1}"#,
+                r#"p.updated 7:eu public.eu {"name": "n"} {"name": "side"}"#,
+                r#"p.updated 8:us public.us_low {"region": "eu"} {"region": "us"}"#,
+                r#"p.updated 1:us public.us_low {"region": "eu"} {"region": "us"}"#,
+            ]
+            .join("\n")
+        );
+    }
+
+    #[pg_test]
+    fn truncate_is_one_event_wherever_it_is_aimed() {
+        run(TABLES);
+        run("TRUNCATE p");
+        assert_eq!(events(), "p.truncated public.p");
+        run("TRUNCATE us");
+        assert_eq!(events(), "p.truncated public.us");
+        run("TRUNCATE us_low, eu");
+        assert_eq!(events(), "p.truncated public.us_low\np.truncated public.eu");
+        run("TRUNCATE p; TRUNCATE eu");
+        assert_eq!(events(), "p.truncated public.p\np.truncated public.eu");
+    }
+
+    #[pg_test]
+    fn partitions_come_and_go() {
+        run(TABLES);
+        run("CREATE TABLE asia PARTITION OF p FOR VALUES IN ('asia');
+             CREATE TABLE africa (LIKE p);
+             ALTER TABLE p ATTACH PARTITION africa FOR VALUES IN ('africa');
+             CREATE SCHEMA s CREATE TABLE oceania PARTITION OF public.p FOR VALUES IN ('oceania');
+             INSERT INTO p VALUES (1, 'n', 'asia'), (2, 'n', 'africa');
+             INSERT INTO s.oceania VALUES (3, 'n', 'oceania');
+             TRUNCATE asia; TRUNCATE africa; TRUNCATE s.oceania;");
+        assert_eq!(
+            events(),
+            [
+                r#"p.created 1:asia public.asia {"id": 1, "name": "n", "region": "asia"}"#,
+                r#"p.created 2:africa public.africa {"id": 2, "name": "n", "region": "africa"}"#,
+                r#"p.created 3:oceania s.oceania {"id": 3, "name": "n", "region": "oceania"}"#,
+                "p.truncated public.asia",
+                "p.truncated public.africa",
+                "p.truncated s.oceania",
+            ]
+            .join("\n")
+        );
+        run(
+            "ALTER TABLE p DETACH PARTITION africa; INSERT INTO africa VALUES (4, 'n', 'africa'); TRUNCATE africa;",
+        );
+        assert_eq!(events(), "");
+        run("SELECT audit.untrack('p')");
+        assert_eq!(
+            value::<i64>("SELECT count(*) FROM pg_trigger WHERE tgfoid = 'audit.capture()'::regprocedure"),
+            0
+        );
+    }
+
+    #[pg_test]
+    fn a_partition_tracked_by_itself() {
+        run(TABLES);
+        run("SELECT audit.untrack('p'); SELECT audit.track('eu', 'eu');
+             INSERT INTO p VALUES (1, 'n', 'eu'), (2, 'n', 'us');
+             UPDATE p SET region = 'us' WHERE id = 1;
+             UPDATE p SET region = 'eu' WHERE id = 2;");
+        assert_eq!(
+            events(),
+            [
+                r#"eu.created 1:eu public.eu {"id": 1, "name": "n", "region": "eu"}"#,
+                r#"eu.deleted 1:eu public.eu {"id": 1, "name": "n", "region": "eu"}"#,
+                r#"eu.created 2:eu public.eu {"id": 2, "name": "n", "region": "eu"}"#,
+            ]
+            .join("\n")
+        );
+    }
+}

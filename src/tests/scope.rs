@@ -1,0 +1,174 @@
+//! Organisation and project: by column or along foreign keys, also when the parent goes or changes.
+
+use pgrx::prelude::*;
+
+#[pg_schema]
+mod tests {
+    use pgrx::prelude::*;
+
+    use crate::tests::{run, value};
+
+    const TABLES: &str = "
+        CREATE TABLE project (id int PRIMARY KEY, org varchar(20), code text UNIQUE);
+        CREATE TABLE dataset (id bigint PRIMARY KEY, project_id int REFERENCES project ON DELETE CASCADE ON UPDATE CASCADE
+                              DEFERRABLE, name text);
+        CREATE TABLE item (id int PRIMARY KEY, dataset_id int REFERENCES dataset ON DELETE CASCADE,
+                           code text REFERENCES project (code) ON DELETE SET NULL ON UPDATE CASCADE);
+        SELECT audit.track('dataset', 'dataset', organisation_id => 'project_id.org', project_id => 'project_id'),
+               audit.track('item', 'item', organisation_id => 'dataset_id.project_id.org', project_id => 'code.id');
+        INSERT INTO project VALUES (1, 'a', 'one'), (2, 'b', 'two'), (3, NULL, 'three');
+        INSERT INTO dataset VALUES (10, 1), (20, 2), (30, 3), (40, NULL);
+        INSERT INTO item VALUES (100, 10, 'one'), (200, 20, 'two'), (300, 30, NULL);";
+
+    fn scopes(condition: &str) -> String {
+        value(&format!(
+            "SELECT string_agg(concat_ws(' ', action, resource_id, coalesce(organisation_id, '-') || '/' || coalesce(project_id, '-'),
+                                         before_state, after_state), E'\n' ORDER BY event_id)
+             FROM audit.event WHERE {condition}"
+        ))
+    }
+
+    #[pg_test]
+    fn paths_of_any_length() {
+        run(TABLES);
+        assert_eq!(
+            scopes("action = 'item.created'"),
+            [
+                r#"item.created 100 a/1 {"id": 100, "code": "one", "dataset_id": 10}"#,
+                r#"item.created 200 b/2 {"id": 200, "code": "two", "dataset_id": 20}"#,
+                r#"item.created 300 -/- {"id": 300, "code": null, "dataset_id": 30}"#,
+            ]
+            .join("\n")
+        );
+    }
+
+    #[pg_test]
+    fn the_parent_is_deleted_by_the_same_statement() {
+        run(TABLES);
+        run("DELETE FROM project WHERE id < 3");
+        assert_eq!(
+            scopes("action LIKE '%.deleted'"),
+            [
+                r#"dataset.deleted 10 a/1 {"id": 10, "name": null, "project_id": 1}"#,
+                r#"dataset.deleted 20 b/2 {"id": 20, "name": null, "project_id": 2}"#,
+                r#"item.deleted 100 a/- {"id": 100, "code": null, "dataset_id": 10}"#,
+                r#"item.deleted 200 b/- {"id": 200, "code": null, "dataset_id": 20}"#,
+            ]
+            .join("\n")
+        );
+        // SET NULL took the project away: one event where it was, one where it is.
+        assert_eq!(
+            scopes("action = 'item.updated' AND resource_id = '100'"),
+            [r#"item.updated 100 a/1 {"code": "one"}"#, r#"item.updated 100 a/- {"code": null}"#].join("\n")
+        );
+    }
+
+    #[pg_test]
+    fn the_parent_was_changed_and_deleted_earlier_in_the_transaction() {
+        run(TABLES);
+        run("ALTER TABLE dataset ALTER CONSTRAINT dataset_project_id_fkey DEFERRABLE INITIALLY DEFERRED;
+             ALTER TABLE dataset DROP CONSTRAINT dataset_project_id_fkey,
+                   ADD FOREIGN KEY (project_id) REFERENCES project DEFERRABLE INITIALLY DEFERRED;
+             UPDATE project SET org = 'moved' WHERE id = 1;
+             UPDATE project SET org = 'moved on' WHERE id = 1;
+             DELETE FROM item WHERE id = 100;
+             DELETE FROM project WHERE id = 1;
+             DELETE FROM dataset WHERE id = 10;");
+        assert_eq!(
+            scopes("action = 'dataset.deleted'"),
+            r#"dataset.deleted 10 moved on/1 {"id": 10, "name": null, "project_id": 1}"#
+        );
+    }
+
+    #[pg_test]
+    fn the_parent_is_made_by_the_same_statement() {
+        run(TABLES);
+        run("WITH p AS (INSERT INTO project VALUES (5, 'e', 'five') RETURNING id),
+                  d AS (INSERT INTO dataset SELECT 50, id FROM p RETURNING id)
+             INSERT INTO item SELECT 500, id, 'five' FROM d");
+        assert_eq!(
+            scopes("resource_id IN ('50', '500')"),
+            [
+                r#"dataset.created 50 e/5 {"id": 50, "name": null, "project_id": 5}"#,
+                r#"item.created 500 e/5 {"id": 500, "code": "five", "dataset_id": 50}"#,
+            ]
+            .join("\n")
+        );
+    }
+
+    #[pg_test]
+    fn a_changed_scope_is_two_events_that_show_only_their_own() {
+        run(TABLES);
+        run("UPDATE dataset SET project_id = 2, name = 'secret of b' WHERE id = 10;
+             UPDATE dataset SET project_id = NULL WHERE id = 20;
+             UPDATE dataset SET name = 'stays' WHERE id = 30;
+             UPDATE dataset SET id = 41, project_id = 1 WHERE id = 40;");
+        assert_eq!(
+            scopes("action = 'dataset.updated'"),
+            [
+                r#"dataset.updated 10 a/1 {"name": null, "project_id": 1}"#,
+                r#"dataset.updated 10 b/2 {"name": "secret of b", "project_id": 2}"#,
+                r#"dataset.updated 20 b/2 {"project_id": 2}"#,
+                r#"dataset.updated 20 -/- {"project_id": null}"#,
+                r#"dataset.updated 30 -/3 {"name": null} {"name": "stays"}"#,
+                r#"dataset.updated 40 -/- {"id": 40, "project_id": null}"#,
+                r#"dataset.updated 41 a/1 {"id": 41, "project_id": 1}"#,
+            ]
+            .join("\n")
+        );
+    }
+
+    #[pg_test]
+    fn a_bulk_statement_remembers_and_the_next_one_looks_again() {
+        run(TABLES);
+        run("INSERT INTO dataset SELECT n, 1 + n % 2 FROM generate_series(1000, 3000) n;
+             UPDATE project SET org = 'c' WHERE id = 1;
+             INSERT INTO dataset VALUES (5000, 1);
+             DO $$ BEGIN
+                 UPDATE project SET org = 'rolled back' WHERE id = 1;
+                 INSERT INTO dataset VALUES (5001, 1);
+                 RAISE EXCEPTION 'back';
+             EXCEPTION WHEN raise_exception THEN NULL;
+             END $$;
+             INSERT INTO dataset VALUES (5002, 1);");
+        let counts: String = value(
+            "SELECT string_agg(organisation_id || ' ' || n, ', ' ORDER BY organisation_id)
+             FROM (SELECT organisation_id, count(*) n FROM audit.event WHERE resource_id::int >= 1000 AND action = 'dataset.created' GROUP BY 1) c",
+        );
+        assert_eq!(counts, "a 1000, b 1001, c 2".replace("a 1000, b 1001", "a 1001, b 1000"));
+    }
+
+    #[pg_test]
+    fn a_partitioned_parent() {
+        run("CREATE TABLE project (id int PRIMARY KEY, org text) PARTITION BY HASH (id);
+             CREATE TABLE project_0 PARTITION OF project FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+             CREATE TABLE project_1 (org text, gone int, id int NOT NULL);
+             ALTER TABLE project_1 DROP gone;
+             ALTER TABLE project ATTACH PARTITION project_1 FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+             CREATE TABLE dataset (id int PRIMARY KEY, project_id int REFERENCES project ON DELETE CASCADE);
+             SELECT audit.track('dataset', 'dataset', organisation_id => 'project_id.org');
+             INSERT INTO project SELECT n, 'o' || n FROM generate_series(1, 20) n;
+             INSERT INTO dataset SELECT n, n FROM generate_series(1, 20) n;
+             DELETE FROM project;");
+        let right: i64 = value("SELECT count(*) FROM audit.event WHERE organisation_id = 'o' || resource_id");
+        assert_eq!(right, 40);
+    }
+
+    #[pg_test]
+    fn renames_along_the_path_are_followed() {
+        run(TABLES);
+        run("ALTER TABLE project RENAME org TO tenant; ALTER TABLE dataset RENAME project_id TO project;
+             ALTER TABLE project ADD more text;
+             INSERT INTO item VALUES (400, 10);");
+        assert_eq!(
+            scopes("resource_id = '400'"),
+            r#"item.created 400 a/- {"id": 400, "code": null, "dataset_id": 10}"#
+        );
+    }
+
+    #[pg_test(error = "the audit of public.item would lose its organisation_id")]
+    fn a_foreign_key_of_a_path_cannot_be_dropped() {
+        run(TABLES);
+        run("SELECT audit.untrack('dataset'); ALTER TABLE dataset DROP CONSTRAINT dataset_project_id_fkey");
+    }
+}
