@@ -17,14 +17,14 @@ CREATE FUNCTION audit.track(
     on_replica boolean DEFAULT false
 ) RETURNS void
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'audit_track_wrapper';
+    AS 'MODULE_PATHNAME', 'audit_track';
 COMMENT ON FUNCTION audit.track(regclass, text, text[], text, text, jsonb, text[], text[], text[], boolean) IS
 'Makes every write of a table leave an event; called again, replaces all settings of that table.
 target: the table, whose owner the caller is, as a member of audit_admin.
 resource_type: what its rows are; default actions are <resource_type>.created, .updated, .deleted, .truncated.
 resource_id: columns of the resource''s id; default the primary key.
 organisation_id, project_id: where the scope is: a column, or a path along foreign keys such as ''project_id.organisation_id''.
-actions: {"insert": "…", "update": "…", "delete": "…", "truncate": "…"}; null drops the event.
+actions: {"insert": "...", "update": "...", "delete": "...", "truncate": "..."}; null drops the event.
 exclude: columns never stored and whose change alone is no event.
 mask: columns stored as ''[masked]''.
 personal: columns that erasure of a person must reach.
@@ -33,7 +33,7 @@ Errors: 42501 without the rights, 42703 for an unknown column, 42830 for a path 
 
 CREATE FUNCTION audit.untrack(target regclass) RETURNS void
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'audit_untrack_wrapper';
+    AS 'MODULE_PATHNAME', 'audit_untrack';
 COMMENT ON FUNCTION audit.untrack(regclass) IS
 'Stops tracking a table; its events stay. The caller owns the table and is a member of audit_admin. Error 42704 if it is not tracked';
 
@@ -68,7 +68,7 @@ COMMENT ON FUNCTION audit.check_pattern(text) IS 'What is wrong with a pattern a
 
 CREATE FUNCTION audit.default_pattern(project_id text) RETURNS text
     LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE
-    AS 'MODULE_PATHNAME', 'audit_default_pattern_wrapper';
+    AS 'MODULE_PATHNAME', 'audit_default_pattern';
 COMMENT ON FUNCTION audit.default_pattern(text) IS 'The pattern of an empty filter: organisation.* without a project, * in one';
 
 CREATE FUNCTION audit.to_json(event audit.event) RETURNS jsonb
@@ -130,8 +130,8 @@ CREATE FUNCTION audit.follow_ddl() RETURNS event_trigger
     LANGUAGE c SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'audit_follow_ddl';
 COMMENT ON FUNCTION audit.follow_ddl() IS 'Event trigger: keeps settings in step with renamed columns and new partitions, refuses to drop a column that events need';
+-- After any command: columns are renamed by ALTER VIEW too, and dropped by DROP DOMAIN ... CASCADE.
 CREATE EVENT TRIGGER audit_follow_ddl ON ddl_command_end
-    WHEN TAG IN ('ALTER TABLE', 'ALTER TYPE', 'CREATE TABLE', 'CREATE SCHEMA')
     EXECUTE FUNCTION audit.follow_ddl();
 ALTER EVENT TRIGGER audit_follow_ddl ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER audit_follow_ddl IS 'Keeps audit.track''s settings in step with the application''s DDL';

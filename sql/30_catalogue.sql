@@ -79,5 +79,10 @@ INSERT INTO audit.catalogue (pattern, shows, built_in) VALUES
     ('instance_owner.assigned', 'Instance owner assigned', true),
     ('instance_owner.removed', 'Instance owner removed', true);
 
+-- Readable by whoever may select from it; writable by the extension alone, not even by pg_write_all_data.
+ALTER TABLE audit.catalogue ENABLE ROW LEVEL SECURITY;
+CREATE POLICY readable ON audit.catalogue FOR SELECT USING (true);
+COMMENT ON POLICY readable ON audit.catalogue IS 'Every row is for every reader';
+
 -- CREATE EXTENSION brings the built-in rows back; a dump holds the others.
 SELECT pg_extension_config_dump('audit.catalogue', 'WHERE NOT built_in');

@@ -18,6 +18,11 @@ BEGIN
         JOIN pg_namespace n ON n.oid = p.pronamespace
         CROSS JOIN LATERAL aclexplode(p.proacl) a
         WHERE n.nspname = 'audit' AND a.grantee <> p.proowner
+        UNION
+        SELECT 'SCHEMA audit', a.grantee
+        FROM pg_namespace n
+        CROSS JOIN LATERAL aclexplode(n.nspacl) a
+        WHERE n.nspname = 'audit' AND a.grantee <> n.nspowner
     LOOP
         EXECUTE format('REVOKE ALL ON %s FROM %s', granted.object,
                        CASE WHEN granted.grantee = 0 THEN 'PUBLIC' ELSE granted.grantee::regrole::text END);
@@ -27,6 +32,10 @@ $$;
 REVOKE ALL ON ALL TABLES IN SCHEMA audit FROM PUBLIC;
 REVOKE ALL ON ALL ROUTINES IN SCHEMA audit FROM PUBLIC;
 REVOKE ALL ON SCHEMA audit FROM PUBLIC;
+
+-- Whoever makes a partition of a tracked table inherits its trigger, which takes EXECUTE. What else they could do
+-- with it, the event trigger refuses.
+GRANT EXECUTE ON FUNCTION audit.capture() TO PUBLIC;
 
 GRANT USAGE ON SCHEMA audit TO audit_admin, audit_writer, audit_reader;
 

@@ -7,17 +7,19 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::error::{Error, Result};
+use crate::pg::catalog;
+use crate::pg::command::run_each;
 use crate::pg::ddl_command::PartitionChange;
-use crate::pg::row::OpenRelation;
-use crate::tracking::Tracking;
-use crate::{pg::catalog, track};
+use crate::pg::row::{OpenRelation, TriggerInfo};
+use crate::track;
+use crate::tracking::{Kind, Tracking, Unresolved};
 
 thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `work` without following the DDL it does itself.
-fn quietly<R>(work: impl FnOnce() -> R) -> R {
+/// Runs the commands that `query` puts together, one a row, without following them.
+pub fn run_ddl(query: &str, arguments: &[DatumWithOid<'_>]) -> Result<()> {
     struct Restore(bool);
     impl Drop for Restore {
         fn drop(&mut self) {
@@ -25,30 +27,19 @@ fn quietly<R>(work: impl FnOnce() -> R) -> R {
         }
     }
     let _restore = Restore(QUIET.replace(true));
-    work()
-}
-
-/// Runs the commands that `query` puts together, one a row, without following them.
-pub fn run_ddl(query: &str, arguments: &[DatumWithOid<'_>]) -> Result<()> {
-    let commands = Spi::connect(|client| {
-        let mut commands = Vec::new();
-        for row in client.select(query, None, arguments)? {
-            commands.extend(row.get::<String>(1)?);
-        }
-        Ok::<_, pgrx::spi::SpiError>(commands)
-    })?;
-    quietly(|| commands.iter().try_for_each(|command| Spi::run(command)))?;
+    run_each(query, arguments)?;
     Ok(())
 }
 
-/// Called when DDL has changed a table or a type: brings every trigger's settings up to date.
+/// Called after each DDL command: brings the settings of the tables it changed up to date.
 ///
-/// All tables, since a change may cascade (a typed table's type); DDL is rare enough. Each trigger by itself,
-/// since a restore makes them one after another.
+/// It reads the relation cache without locks, and acts only on what this transaction has locked for DDL: others'
+/// tables are others' business, and waiting for them would deadlock migrations and parallel restores.
 pub fn follow(change: PartitionChange) -> Result<()> {
     if QUIET.get() {
         return Ok(());
     }
+    refuse_foreign_triggers()?;
     // Only then: a restore makes each partition's triggers itself.
     if change.attached {
         track::add_statement_triggers(None)?;
@@ -56,66 +47,109 @@ pub fn follow(change: PartitionChange) -> Result<()> {
     if change.detached {
         track::drop_stray_triggers()?;
     }
-    for trigger in triggers()? {
-        // A damaged argument is told by the next write, which it makes fail.
-        if let Ok(tracking) = Tracking::from_catalogue(&trigger.argument) {
-            trigger.follow(&tracking)?;
+    let Some(function) = catalog::capture_function() else {
+        return Ok(());
+    };
+    for table in track::tables_with_triggers()? {
+        let Some(open) = OpenRelation::peek(table) else { continue };
+        let triggers = open.relation().triggers(function);
+        let columns = open.relation().attributes();
+        let primary_key = open.relation().primary_key();
+        let (altered, permanent) = (open.is_being_altered(), open.relation().is_permanent());
+        drop(open);
+        if altered {
+            check_table(table, &triggers, permanent)?;
+        }
+        for trigger in triggers.iter().filter(|trigger| !trigger.is_clone) {
+            // A damaged argument is told by the next write, which it makes fail.
+            let Some(tracking) = trigger.argument.as_ref().and_then(|json| Tracking::parse(json).ok()) else {
+                continue;
+            };
+            match tracking.resolved(table, &columns, &primary_key) {
+                Ok(resolved) if resolved == tracking => {}
+                Ok(resolved) if altered || resolved.leads_through_altered_tables(table, &columns) => {
+                    bring_up_to_date(table, trigger, &resolved)?;
+                }
+                Err(unresolved) if altered || is_being_altered(unresolved.problem.table()) => {
+                    return Err(refused(table, &unresolved));
+                }
+                _ => {}
+            }
         }
     }
     Ok(())
 }
 
-/// A trigger of a tracked table, not of its partitions.
-struct Trigger {
-    table: pg_sys::Oid,
-    name: String,
-    argument: Vec<u8>,
-    enabled: String,
+/// Whether this transaction has locked the table as DDL does.
+pub fn is_being_altered(table: pg_sys::Oid) -> bool {
+    OpenRelation::peek(table).is_some_and(|open| open.is_being_altered())
 }
 
-fn triggers() -> Result<Vec<Trigger>> {
-    let triggers = Spi::connect(|client| {
-        let rows = client.select(
-            "SELECT tgrelid, tgname::text, tgargs, tgenabled::text FROM pg_catalog.pg_trigger
-             WHERE tgfoid = 'audit.capture()'::regprocedure AND tgparentid = 0
-             ORDER BY tgrelid, tgname",
-            None,
-            &[],
-        )?;
-        let mut triggers = Vec::new();
-        for row in rows {
-            if let (Some(table), Some(name), Some(argument), Some(enabled)) =
-                (row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)
-            {
-                triggers.push(Trigger { table, name, argument, enabled });
-            }
-        }
-        Ok::<_, pgrx::spi::SpiError>(triggers)
-    })?;
-    Ok(triggers)
-}
-
-impl Trigger {
-    fn follow(&self, tracking: &Tracking) -> Result<()> {
-        let columns = OpenRelation::open(self.table).relation().attributes();
-        let resolved = tracking.resolved(self.table, &columns).map_err(|unresolved| {
-            let table = catalog::to_utf8(&catalog::qualified_name(self.table));
-            Error::new(
-                PgSqlErrorCode::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
-                format!("the audit of {table} would lose its {}", unresolved.argument),
-            )
-            .detail(unresolved.to_string())
-            .hint("Call audit.track with other settings first, or audit.untrack.")
-        })?;
-        if resolved == *tracking {
-            return Ok(());
-        }
-        let (able, mode) = match &*self.enabled {
-            "A" => ("ENABLE", "ALWAYS"),
-            "R" => ("ENABLE", "REPLICA"),
-            "D" => ("DISABLE", ""),
-            _ => ("ENABLE", ""),
-        };
-        track::make_trigger(self.table, &self.name, &resolved.to_argument(), able, mode)
+/// Triggers with the extension's function are made by `audit.track`, which checks their settings, and by a
+/// superuser's restore.
+fn refuse_foreign_triggers() -> Result<()> {
+    let foreign = Spi::get_one::<bool>(
+        "SELECT NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)
+            AND EXISTS (SELECT FROM pg_catalog.pg_event_trigger_ddl_commands() c
+                        JOIN pg_catalog.pg_trigger t ON t.oid = c.objid
+                        JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
+                        JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+                        WHERE c.classid = 'pg_catalog.pg_trigger'::regclass AND c.command_tag = 'CREATE TRIGGER'
+                          AND n.nspname = 'audit')",
+    )?;
+    if foreign == Some(true) {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            "only audit.track makes triggers with the audit system's functions",
+        )
+        .hint("Call audit.track, as the table's owner and a member of audit_admin."));
     }
+    Ok(())
+}
+
+/// What a tracked table may not become.
+fn check_table(table: pg_sys::Oid, triggers: &[TriggerInfo], permanent: bool) -> Result<()> {
+    let name = || catalog::to_utf8(&catalog::qualified_name(table));
+    if !permanent && !triggers.is_empty() {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("table {} is tracked, so it cannot become unlogged", name()),
+        )
+        .hint("A crash would empty it without an event. Call audit.untrack first."));
+    }
+    if let Some(misnamed) = triggers.iter().find(|trigger| Kind::of(trigger).name() != trigger.name) {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!(
+                "trigger \"{}\" of table {} has to be called \"{}\"",
+                misnamed.name,
+                name(),
+                Kind::of(misnamed).name()
+            ),
+        )
+        .hint(
+            "audit.track makes the audit system's triggers, and their names make them run before others.",
+        ));
+    }
+    Ok(())
+}
+
+fn refused(table: pg_sys::Oid, unresolved: &Unresolved) -> Error {
+    let table = catalog::to_utf8(&catalog::qualified_name(table));
+    Error::new(
+        PgSqlErrorCode::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
+        format!("the audit of {table} would lose its {}", unresolved.argument),
+    )
+    .detail(format!("{unresolved}."))
+    .hint("Call audit.track with other settings first, or audit.untrack.")
+}
+
+fn bring_up_to_date(table: pg_sys::Oid, trigger: &TriggerInfo, resolved: &Tracking) -> Result<()> {
+    let (able, mode) = match trigger.enabled {
+        b'A' => ("ENABLE", "ALWAYS"),
+        b'R' => ("ENABLE", "REPLICA"),
+        b'D' => ("DISABLE", ""),
+        _ => ("ENABLE", ""),
+    };
+    track::make_trigger(table, Kind::of(trigger), &resolved.to_argument(), able, mode)
 }

@@ -6,6 +6,8 @@ use audit_core::jsonb::TooLarge;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgSqlErrorCode};
 
+use crate::pg::catalog;
+
 /// What the rooms return; [`crate::pg::entry`] raises the error.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -41,16 +43,32 @@ impl Error {
 
     /// Raises it as a PostgreSQL error.
     pub fn raise(self) -> ! {
-        let mut report = ErrorReport::new(self.0.code, self.0.message, "audit");
+        let mut report = ErrorReport::new(self.0.code, in_server_encoding(&self.0.message), "audit");
         if let Some(detail) = self.0.detail {
-            report = report.set_detail(detail);
+            report = report.set_detail(in_server_encoding(&detail));
         }
         if let Some(hint) = self.0.hint {
-            report = report.set_hint(hint);
+            report = report.set_hint(in_server_encoding(&hint));
         }
         report.report(PgLogLevel::ERROR);
         unreachable!("an error report does not return")
     }
+}
+
+/// `text` as it can be shown: as it is where the database is in UTF-8, otherwise with other characters than ASCII
+/// spelt out.
+pub fn in_server_encoding(text: &str) -> String {
+    if text.is_ascii() || catalog::is_utf8() {
+        return text.to_owned();
+    }
+    text.chars().fold(String::new(), |mut shown, character| {
+        if character.is_ascii() {
+            shown.push(character);
+        } else {
+            shown.push_str(&format!("<U+{:04X}>", u32::from(character)));
+        }
+        shown
+    })
 }
 
 impl From<TooLarge> for Error {

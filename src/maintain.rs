@@ -2,10 +2,11 @@
 
 use std::ffi::CStr;
 
+use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::ddl::run_ddl;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::pg::scope::{Commits, as_extension_owner, with_settings};
 
 /// How many months are made ahead of the current one.
@@ -28,9 +29,15 @@ pub fn is_moving() -> bool {
 /// move, on the catch-all; on `audit.event` SHARE UPDATE EXCLUSIVE, which readers and writers do not notice.
 pub fn maintain(may_commit: bool) -> Result<()> {
     let commits = may_commit.then(Commits::connect);
-    let months = with_own_settings(missing_months)?;
-    for month in months {
-        with_own_settings(|| make_month(&month))?;
+    let mut done = Vec::new();
+    // One month after another, each looked up anew: another run may have made it while this one waited.
+    while let Some(month) = with_own_settings(|| {
+        one_at_a_time()?;
+        let next = missing_months()?.into_iter().find(|month| !done.contains(month));
+        next.iter().try_for_each(|month| make_month(month))?;
+        Ok::<_, Error>(next)
+    })? {
+        done.push(month);
         if let Some(commits) = &commits {
             commits.commit();
         }
@@ -48,6 +55,12 @@ fn with_own_settings<R>(work: impl FnOnce() -> R) -> R {
     with_settings(&settings, || as_extension_owner(work))
 }
 
+/// Runs wait for one another; readers and writers do not notice.
+fn one_at_a_time() -> Result<()> {
+    Spi::run("LOCK TABLE audit.event IN SHARE UPDATE EXCLUSIVE MODE")?;
+    Ok(())
+}
+
 /// The months, as `YYYY_MM`, that should have a partition and have none: those ahead, and those of which the
 /// catch-all holds events.
 fn missing_months() -> Result<Vec<String>> {
@@ -59,9 +72,11 @@ fn missing_months() -> Result<Vec<String>> {
                                         interval '1 month')
                  UNION
                  SELECT DISTINCT date_trunc('month', occurred_at) FROM audit.event_default
-                 WHERE isfinite(occurred_at)
+                 WHERE occurred_at >= '0001-01-01' AND occurred_at < '9999-01-01'
              ) wanted (month)
-             WHERE to_regclass(format('audit.event_%s', to_char(month, 'YYYY_MM'))) IS NULL
+             WHERE NOT EXISTS (SELECT FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+                               WHERE i.inhparent = 'audit.event'::regclass
+                                 AND c.relname = 'event_' || to_char(month, 'YYYY_MM'))
              ORDER BY month",
             None,
             &[MONTHS_AHEAD.into()],
@@ -76,6 +91,22 @@ fn missing_months() -> Result<Vec<String>> {
 }
 
 fn make_month(month: &str) -> Result<()> {
+    let taken = Spi::get_one_with_args::<bool>(
+        "SELECT to_regclass(format('audit.%I', 'event_' || $1)) IS NOT NULL",
+        &[month.into()],
+    )?;
+    if taken == Some(true) {
+        // The other months go on; this one's events are safe where they are.
+        ErrorReport::new(
+            PgSqlErrorCode::ERRCODE_DUPLICATE_TABLE,
+            format!("audit.event_{month} is there, but is no partition of audit.event"),
+            "audit",
+        )
+        .set_detail("The month's events stay in audit.event_default.")
+        .set_hint(format!("Attach it again, or rename it: ALTER TABLE audit.event_{month} RENAME TO ..."))
+        .report(PgLogLevel::WARNING);
+        return Ok(());
+    }
     let command = |query: &str| run_ddl(query, &[month.into()]);
     command(
         "SELECT format('CREATE TABLE audit.%I (LIKE audit.event_default INCLUDING ALL)', 'event_' || $1)",

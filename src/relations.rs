@@ -145,7 +145,7 @@ fn compile(call: &TriggerCall<'_>, relation: Relation<'_>) -> Result<Plan> {
         |name: &String| attributes.iter().position(|a| a.as_ref().is_some_and(|a| a.label == *name));
     let text_column = |position: usize| {
         let attribute = attributes[position].clone()?;
-        Some(TextColumn { position, output: Output::of_type(&memory, attribute.type_oid), attribute })
+        Some(TextColumn { position, output: Output::of_identifier(&memory, attribute.type_oid), attribute })
     };
     let scope = |path: &String| -> Result<Scope> {
         let found = || {
@@ -157,7 +157,7 @@ fn compile(call: &TriggerCall<'_>, relation: Relation<'_>) -> Result<Plan> {
                 .map(|pair| Lookup::new(pair[0].table, pair[0].position, &pair[1].label))
                 .collect::<Option<_>>()?;
             let type_oid = hops.last().map_or(attribute.type_oid, Lookup::type_oid);
-            Some(Scope::new(position, attribute, hops, Output::of_type(&memory, type_oid)))
+            Some(Scope::new(position, attribute, hops, Output::of_identifier(&memory, type_oid)))
         };
         found().ok_or_else(|| damaged(format!("the scope \"{path}\" leads nowhere")))
     };
@@ -223,20 +223,20 @@ fn settings_of(
     let [argument] = arguments[..] else {
         return Err(damaged(format!("the audit trigger of {} does not have one argument", table())));
     };
-    let mut tracking = Tracking::parse(argument).map_err(|error| {
+    let tracking = Tracking::parse(argument).map_err(|error| {
         damaged(format!("the audit trigger of {} has a damaged argument: {error}", table()))
     })?;
-    if call.is_clone() {
-        // A partition's columns have the names of the partitioned table's, and numbers of their own.
-        tracking.attnums.clear();
-    }
-    let resolved = tracking
-        .resolved(relation.oid(), attributes)
+    // A partition's columns have the names of the partitioned table's, and numbers of their own.
+    let own = if call.is_clone() {
+        Tracking { attnums: BTreeMap::new(), ..tracking.clone() }
+    } else {
+        tracking.clone()
+    };
+    let resolved = own
+        .resolved(relation.oid(), attributes, &relation.primary_key())
         .map_err(|unresolved| damaged(format!("the audit of {} is damaged: {unresolved}", table())))?;
-    // What keeps secrets out must be found where numbers cannot help; elsewhere the column was dropped.
-    if call.is_clone()
-        && (tracking.mask.len(), tracking.exclude.len()) != (resolved.mask.len(), resolved.exclude.len())
-    {
+    // DDL that the event trigger did not see may have hidden what must not be stored.
+    if tracking.lost_a_secret(&resolved) {
         return Err(damaged(format!("a masked or excluded column of {} cannot be found", table())));
     }
     Ok(resolved)

@@ -5,15 +5,19 @@ use std::ffi::{CStr, CString};
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 
 use crate::pg::guc::{self, Refusal};
+use crate::pg::session;
 
 static ACTOR_ID: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static ACTOR_TYPE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static METADATA: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static REQUIRE_ACTOR: GucSetting<bool> = GucSetting::<bool>::new(false);
 
-/// Defines the settings. Each may be set by superusers, and by roles that were granted it
+/// Called when the library is loaded: defines the settings.
+///
+/// Each may be set by superusers, and by roles that were granted it
 /// (`GRANT audit_writer TO app`), since what any role can set proves nothing.
 pub fn define() {
+    guc::refuse_placeholder(c"audit.require_actor");
     guc::define(
         c"audit.actor_id",
         c"Who acts: the application's user, an API key, a job.",
@@ -77,7 +81,7 @@ pub fn check_actor_type(value: &[u8]) -> Result<(), Refusal> {
     }
 }
 
-/// Refuses metadata that is no JSON, or that jsonb could not hold.
+/// Refuses metadata that is no JSON object, or that jsonb could not hold.
 pub fn check_metadata(value: &[u8]) -> Result<(), Refusal> {
     if value.is_empty() {
         return Ok(());
@@ -88,20 +92,11 @@ pub fn check_metadata(value: &[u8]) -> Result<(), Refusal> {
             hint: "Set a JSON object, such as {\"request_id\": \"4711\"}, or '' for none.",
         })
     };
-    match serde_json::from_str::<serde_json::Value>(&String::from_utf8_lossy(value)) {
-        Err(error) => refuse(format!("It is no JSON: {error}.")),
-        Ok(json) if holds_nul(&json) => refuse("It holds \\u0000, which jsonb cannot.".into()),
+    match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&String::from_utf8_lossy(value))
+    {
+        Err(error) => refuse(format!("It is no JSON object: {error}.")),
+        // What only jsonb knows: \u0000, numbers out of its range, the database's encoding.
+        Ok(_) if session::is_jsonb(value) == Some(false) => refuse("It holds what jsonb cannot.".into()),
         Ok(_) => Ok(()),
-    }
-}
-
-fn holds_nul(json: &serde_json::Value) -> bool {
-    match json {
-        serde_json::Value::String(text) => text.contains('\0'),
-        serde_json::Value::Array(values) => values.iter().any(holds_nul),
-        serde_json::Value::Object(pairs) => {
-            pairs.iter().any(|(key, value)| key.contains('\0') || holds_nul(value))
-        }
-        _ => false,
     }
 }

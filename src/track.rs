@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use pgrx::datum::DatumWithOid;
+use pgrx::pg_sys;
 use pgrx::prelude::*;
-use pgrx::{JsonB, pg_sys};
 
 use crate::ddl::run_ddl;
 use crate::error::{Error, Result};
-use crate::pg::row::{Attribute, OpenRelation, Operation};
+use crate::pg::catalog;
+use crate::pg::row::{OpenRelation, Operation, TriggerInfo};
 use crate::pg::scope::as_extension_owner;
 use crate::record::check_action;
-use crate::tracking::{END_TRIGGER, Problem, ROW_TRIGGER, TRUNCATE_TRIGGER, Tracking, Unresolved};
+use crate::tracking::{Kind, Problem, Tracking, Unresolved};
 
 /// The arguments of `audit.track`.
 pub struct Arguments {
@@ -21,12 +22,12 @@ pub struct Arguments {
     pub resource_type: Option<String>,
     /// The columns of the resource's id.
     pub resource_id: Option<Vec<Option<String>>>,
-    /// The column of the organisation.
+    /// Where the organisation is.
     pub organisation_id: Option<String>,
-    /// The column of the project.
+    /// Where the project is.
     pub project_id: Option<String>,
-    /// Action names by operation.
-    pub actions: Option<JsonB>,
+    /// Action names by operation, as JSON.
+    pub actions: Option<String>,
     /// Columns never stored.
     pub exclude: Option<Vec<Option<String>>>,
     /// Columns stored as `[masked]`.
@@ -42,12 +43,17 @@ pub fn track(arguments: Arguments) -> Result<()> {
     let target = required(arguments.target, "target", "Name the table, such as 'public.datasource'.")?;
     let table = Table::locked(target)?;
     table.check_trackable()?;
+    let (columns, primary_key) = {
+        let open = OpenRelation::open(target);
+        (open.relation().attributes(), open.relation().primary_key())
+    };
     let given = Tracking {
         resource_type: required(
             arguments.resource_type,
             "resource_type",
             "Name what the table's rows are, such as 'datasource'.",
         )?,
+        keyed: arguments.resource_id.is_none() && !primary_key.is_empty(),
         resource_id: arguments.resource_id.map(resource_id).transpose()?,
         organisation_id: arguments.organisation_id,
         project_id: arguments.project_id,
@@ -58,8 +64,8 @@ pub fn track(arguments: Arguments) -> Result<()> {
         on_replica: arguments.on_replica.unwrap_or(false),
         attnums: BTreeMap::new(),
     };
-    let columns = table.columns();
-    let tracking = given.resolved(target, &columns).map_err(|unresolved| does_not_fit(&unresolved))?;
+    let tracking =
+        given.resolved(target, &columns, &primary_key).map_err(|unresolved| does_not_fit(&unresolved))?;
     // A misspelt mask would store the secret.
     if let Some((argument, column)) =
         given.named_columns().find(|(_, column)| !tracking.attnums.contains_key(*column))
@@ -67,12 +73,20 @@ pub fn track(arguments: Arguments) -> Result<()> {
         let problem = Problem::NoColumn { table: target, column: column.to_owned() };
         return Err(does_not_fit(&Unresolved { argument, problem }));
     }
-    check_columns(&tracking, &columns, &table)?;
     check_actions(&tracking)?;
-    if let Some(previous) = settings(target)? {
+    let previous = table.settings();
+    apply(target, &tracking)?;
+    // DDL names tables, and a name may have come to mean another table meanwhile.
+    if table.settings().as_ref() != Some(&tracking) {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE,
+            format!("table {} was renamed while it was being tracked", table.name),
+        )
+        .hint("Call audit.track again."));
+    }
+    if let Some(previous) = previous {
         tell_changes(&table, &previous, &tracking);
     }
-    apply(target, &tracking)?;
     add_to_catalogue(&tracking)
 }
 
@@ -80,7 +94,8 @@ pub fn track(arguments: Arguments) -> Result<()> {
 pub fn untrack(target: Option<pg_sys::Oid>) -> Result<()> {
     let target = required(target, "target", "Name the table, such as 'public.datasource'.")?;
     let table = Table::locked(target)?;
-    if settings(target)?.is_none() {
+    table.check_no_partition()?;
+    if table.triggers().is_empty() {
         return Err(Error::new(
             PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
             format!("table {} is not tracked", table.name),
@@ -88,72 +103,105 @@ pub fn untrack(target: Option<pg_sys::Oid>) -> Result<()> {
         .hint("SELECT target FROM audit.tracked_table lists the tables that are."));
     }
     run_as_owner(
-        "SELECT format('DROP TRIGGER %I ON %s', $1, $2::regclass)",
-        &[ROW_TRIGGER.into(), target.into()],
+        "SELECT format('DROP TRIGGER %I ON %s', t.tgname, t.tgrelid::regclass)
+         FROM pg_catalog.pg_trigger t
+         WHERE t.tgrelid = $1 AND t.tgfoid = 'audit.capture()'::regprocedure",
+        &[target.into()],
     )?;
-    drop_stray_triggers()
+    drop_stray_triggers()?;
+    if !table.triggers().is_empty() {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE,
+            format!("table {} was renamed meanwhile", table.name),
+        )
+        .hint("Call audit.untrack again."));
+    }
+    Ok(())
 }
 
-/// The settings of a tracked table.
-pub fn settings(target: pg_sys::Oid) -> Result<Option<Tracking>> {
-    let argument = Spi::get_one_with_args::<Vec<u8>>(
-        "SELECT (SELECT t.tgargs FROM pg_catalog.pg_trigger t
-                 WHERE t.tgrelid = $1 AND t.tgname = $2 AND t.tgfoid = 'audit.capture()'::regprocedure)",
-        &[target.into(), ROW_TRIGGER.into()],
-    )?;
-    Ok(argument.and_then(|argument| Tracking::from_catalogue(&argument).ok()))
+/// The tables that have a trigger of the extension's.
+pub fn tables_with_triggers() -> Result<Vec<pg_sys::Oid>> {
+    let tables = Spi::connect(|client| {
+        let rows = client.select(
+            "SELECT DISTINCT t.tgrelid FROM pg_catalog.pg_trigger t
+             JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
+             JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+             WHERE n.nspname = 'audit' AND p.proname = 'capture' AND t.tgparentid = 0
+             ORDER BY t.tgrelid",
+            None,
+            &[],
+        )?;
+        let mut tables = Vec::new();
+        for row in rows {
+            tables.extend(row.get::<pg_sys::Oid>(1)?);
+        }
+        Ok::<_, pgrx::spi::SpiError>(tables)
+    })?;
+    Ok(tables)
 }
 
 /// Makes or replaces the table's triggers, so that they carry these settings.
 fn apply(target: pg_sys::Oid, tracking: &Tracking) -> Result<()> {
     let argument = tracking.to_argument();
-    make_trigger(target, ROW_TRIGGER, &argument, "ENABLE", tracking.mode())?;
-    make_trigger(target, TRUNCATE_TRIGGER, &argument, "ENABLE", tracking.mode())?;
+    make_trigger(target, Kind::Row, &argument, "ENABLE", tracking.mode())?;
+    make_trigger(target, Kind::Truncate, &argument, "ENABLE", tracking.mode())?;
     add_statement_triggers(Some(target))
 }
 
 /// Makes the statement triggers of partitions, which PostgreSQL does not inherit as it does row triggers: all of
 /// `target`'s anew, or those that are missing anywhere.
 pub fn add_statement_triggers(target: Option<pg_sys::Oid>) -> Result<()> {
-    let wanted = Spi::connect(|client| {
-        let rows = client.select(
-            "SELECT p.relid, t.name, r.tgargs
-             FROM pg_catalog.pg_trigger r
-             JOIN pg_catalog.pg_class root ON root.oid = r.tgrelid AND root.relkind = 'p'
-             CROSS JOIN LATERAL pg_partition_tree(r.tgrelid) p
-             JOIN pg_catalog.pg_class c ON c.oid = p.relid
-             CROSS JOIN LATERAL (VALUES ($1, true), ($2, c.relkind = 'p')) t (name, wanted)
-             WHERE r.tgname = $3 AND r.tgparentid = 0 AND r.tgfoid = 'audit.capture()'::regprocedure
-               AND t.wanted AND (t.name <> $1 OR p.level > 0)
-               AND CASE WHEN $4 IS NOT NULL THEN r.tgrelid = $4
-                        ELSE NOT EXISTS (SELECT FROM pg_catalog.pg_trigger x
-                                         WHERE x.tgrelid = p.relid AND x.tgname = t.name AND x.tgfoid = r.tgfoid) END
-             ORDER BY p.relid, t.name",
-            None,
-            &[TRUNCATE_TRIGGER.into(), END_TRIGGER.into(), ROW_TRIGGER.into(), target.into()],
-        )?;
-        let mut wanted = Vec::new();
-        for row in rows {
-            if let (Some(table), Some(name), Some(argument)) =
-                (row.get::<pg_sys::Oid>(1)?, row.get::<String>(2)?, row.get::<Vec<u8>>(3)?)
-            {
-                wanted.push((table, name, argument));
+    let wanted = as_extension_owner(|| {
+        Spi::connect(|client| {
+            let rows = client.select(
+                "SELECT p.relid, t.on_truncate, r.tgargs
+                 FROM pg_catalog.pg_trigger r
+                 JOIN pg_catalog.pg_class root ON root.oid = r.tgrelid AND root.relkind = 'p'
+                 CROSS JOIN LATERAL pg_catalog.pg_partition_tree(r.tgrelid) p
+                 JOIN pg_catalog.pg_class c ON c.oid = p.relid
+                 CROSS JOIN LATERAL (VALUES ($1, true, p.level > 0), ($2, false, c.relkind = 'p'))
+                     t (name, on_truncate, wanted)
+                 WHERE r.tgname = $3 AND r.tgparentid = 0 AND r.tgfoid = 'audit.capture()'::regprocedure AND t.wanted
+                   AND CASE WHEN $4 IS NOT NULL THEN r.tgrelid = $4
+                            ELSE NOT EXISTS (SELECT FROM pg_catalog.pg_trigger x
+                                             WHERE x.tgrelid = p.relid AND x.tgname = t.name AND x.tgfoid = r.tgfoid) END
+                 ORDER BY p.relid, t.name",
+                None,
+                &[
+                    Kind::Truncate.name().into(),
+                    Kind::End.name().into(),
+                    Kind::Row.name().into(),
+                    target.into(),
+                ],
+            )?;
+            let mut wanted = Vec::new();
+            for row in rows {
+                if let (Some(table), Some(on_truncate), Some(argument)) =
+                    (row.get::<pg_sys::Oid>(1)?, row.get::<bool>(2)?, row.get::<Vec<u8>>(3)?)
+                {
+                    wanted.push((table, on_truncate, argument));
+                }
             }
-        }
-        Ok::<_, pgrx::spi::SpiError>(wanted)
+            Ok::<_, pgrx::spi::SpiError>(wanted)
+        })
     })?;
-    for (table, name, argument) in wanted {
-        let Ok(tracking) = Tracking::from_catalogue(&argument) else { continue };
-        if name == END_TRIGGER {
-            make_trigger(table, &name, "", "ENABLE", tracking.mode())?;
+    for (table, on_truncate, argument) in wanted {
+        let Ok(tracking) = Tracking::parse(argument.strip_suffix(b"\0").unwrap_or(&argument)) else {
+            continue;
+        };
+        if !on_truncate {
+            make_trigger(table, Kind::End, "", "ENABLE", tracking.mode())?;
             continue;
         }
         // Names are the same in partitions, numbers are not.
-        let columns = OpenRelation::open(table).relation().attributes();
-        let own = Tracking { attnums: BTreeMap::new(), ..tracking }
-            .resolved(table, &columns)
+        let (columns, primary_key) = {
+            let open = OpenRelation::open(table);
+            (open.relation().attributes(), open.relation().primary_key())
+        };
+        let own = Tracking { attnums: BTreeMap::new(), keyed: false, ..tracking }
+            .resolved(table, &columns, &primary_key)
             .map_err(|unresolved| does_not_fit(&unresolved))?;
-        make_trigger(table, &name, &own.to_argument(), "ENABLE", own.mode())?;
+        make_trigger(table, Kind::Truncate, &own.to_argument(), "ENABLE", own.mode())?;
     }
     Ok(())
 }
@@ -166,31 +214,25 @@ pub fn drop_stray_triggers() -> Result<()> {
          WHERE s.tgfoid = 'audit.capture()'::regprocedure AND s.tgname IN ($1, $2)
            AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger r
                            WHERE r.tgrelid = s.tgrelid AND r.tgname = $3 AND r.tgfoid = s.tgfoid)",
-        &[TRUNCATE_TRIGGER.into(), END_TRIGGER.into(), ROW_TRIGGER.into()],
+        &[Kind::Truncate.name().into(), Kind::End.name().into(), Kind::Row.name().into()],
     )
 }
 
 /// Makes or replaces one trigger, as `ALTER TABLE … <able> <mode> TRIGGER` says.
-pub fn make_trigger(
-    target: pg_sys::Oid,
-    trigger: &str,
-    argument: &str,
-    able: &str,
-    mode: &str,
-) -> Result<()> {
-    let (events, level) = match trigger {
-        TRUNCATE_TRIGGER => ("TRUNCATE", "STATEMENT"),
-        END_TRIGGER => ("UPDATE", "STATEMENT"),
-        _ => ("INSERT OR UPDATE OR DELETE", "ROW"),
+pub fn make_trigger(target: pg_sys::Oid, kind: Kind, argument: &str, able: &str, mode: &str) -> Result<()> {
+    let (events, level) = match kind {
+        Kind::Row => ("INSERT OR UPDATE OR DELETE", "ROW"),
+        Kind::Truncate => ("TRUNCATE", "STATEMENT"),
+        Kind::End => ("UPDATE", "STATEMENT"),
     };
     run_as_owner(
         "SELECT format('CREATE OR REPLACE TRIGGER %I AFTER %s ON %s FOR EACH %s EXECUTE FUNCTION audit.capture(%s)',
                        $1, $2, $3::regclass, $4, CASE WHEN $5 <> '' THEN quote_literal($5) ELSE '' END)",
-        &[trigger.into(), events.into(), target.into(), level.into(), argument.into()],
+        &[kind.name().into(), events.into(), target.into(), level.into(), argument.into()],
     )?;
     run_as_owner(
         "SELECT format('ALTER TABLE %s %s %s TRIGGER %I', $1::regclass, $2, $3, $4)",
-        &[target.into(), able.into(), mode.into(), trigger.into()],
+        &[target.into(), able.into(), mode.into(), kind.name().into()],
     )
 }
 
@@ -208,13 +250,34 @@ struct Table {
 }
 
 impl Table {
-    /// Looks the table up, checks what the caller may do, and locks it.
+    /// Checks what the caller may do, locks the table by its OID, and checks again.
     fn locked(oid: pg_sys::Oid) -> Result<Self> {
+        let missing = || {
+            Error::new(
+                PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
+                format!("there is no table with OID {}", oid.to_u32()),
+            )
+            .hint("Name the table, such as 'public.datasource'.")
+        };
+        Self::may_configure(oid)?.ok_or_else(missing)?;
+        OpenRelation::lock(oid).ok_or_else(missing)?;
+        let (kind, persistence, schema) = Self::may_configure(oid)?.ok_or_else(missing)?;
+        let name = catalog::to_utf8(&catalog::qualified_name(oid));
+        // The schema of a temporary table has a number that says nothing.
+        let name =
+            if persistence == "t" { name.rsplit('.').next().unwrap_or_default().to_owned() } else { name };
+        Ok(Self { oid, name, kind, persistence, schema })
+    }
+
+    /// The table's kind, persistence and schema, if the caller is an audit_admin who owns it.
+    fn may_configure(oid: pg_sys::Oid) -> Result<Option<(String, String, String)>> {
         let found = Spi::connect(|client| {
             let rows = client.select(
-                "SELECT c.oid::regclass::text, c.relkind::text, c.relpersistence::text, n.nspname::text,
-                        pg_has_role(current_user, c.relowner, 'USAGE'),
-                        pg_has_role(current_user, 'audit_admin', 'USAGE')
+                "SELECT c.relkind::text, c.relpersistence::text,
+                        CASE WHEN n.nspname IN ('pg_catalog', 'information_schema', 'pg_toast', 'audit')
+                             THEN n.nspname::text ELSE '' END,
+                        pg_catalog.pg_has_role(current_user, c.relowner, 'USAGE'),
+                        pg_catalog.pg_has_role(current_user, 'audit_admin', 'USAGE')
                  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
                  WHERE c.oid = $1",
                 Some(1),
@@ -222,25 +285,14 @@ impl Table {
             )?;
             let mut found = None;
             for row in rows {
-                let table = Self {
-                    oid,
-                    name: row.get(1)?.unwrap_or_default(),
-                    kind: row.get(2)?.unwrap_or_default(),
-                    persistence: row.get(3)?.unwrap_or_default(),
-                    schema: row.get(4)?.unwrap_or_default(),
-                };
-                let owns: bool = row.get(5)?.unwrap_or_default();
-                let administers: bool = row.get(6)?.unwrap_or_default();
-                found = Some((table, owns, administers));
+                let text = |at| Ok::<_, pgrx::spi::SpiError>(row.get::<String>(at)?.unwrap_or_default());
+                let holds = |at| Ok::<_, pgrx::spi::SpiError>(row.get::<bool>(at)?.unwrap_or_default());
+                found = Some(((text(1)?, text(2)?, text(3)?), holds(4)?, holds(5)?));
             }
             Ok::<_, pgrx::spi::SpiError>(found)
         })?;
         let Some((table, owns, administers)) = found else {
-            return Err(Error::new(
-                PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
-                format!("there is no table with OID {}", oid.to_u32()),
-            )
-            .hint("Name the table, such as 'public.datasource'."));
+            return Ok(None);
         };
         if !administers {
             return Err(Error::new(
@@ -252,17 +304,11 @@ impl Table {
         if !owns {
             return Err(Error::new(
                 PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
-                format!("must be owner of table {}", table.name),
+                format!("must be owner of table {}", catalog::to_utf8(&catalog::qualified_name(oid))),
             )
             .hint("Call it as the table's owner, or as a superuser."));
         }
-        if matches!(&*table.kind, "r" | "p") {
-            run_as_owner(
-                "SELECT format('LOCK TABLE ONLY %s IN SHARE ROW EXCLUSIVE MODE', $1::regclass)",
-                &[oid.into()],
-            )?;
-        }
-        Ok(table)
+        Ok(Some(table))
     }
 
     fn check_trackable(&self) -> Result<()> {
@@ -293,17 +339,89 @@ impl Table {
             _ => {}
         }
         match &*self.schema {
-            "pg_catalog" | "information_schema" | "pg_toast" => refuse(
-                "a system catalogue",
-                "Use event triggers or the server log for changes of the schema.",
-            ),
-            "audit" => refuse("the audit system's own", "It records its own changes."),
-            _ => Ok(()),
+            "" => {}
+            "audit" => return refuse("the audit system's own", "It records its own changes."),
+            _ => {
+                return refuse(
+                    "a system catalogue",
+                    "Use event triggers or the server log for changes of the schema.",
+                );
+            }
         }
+        self.check_no_partition()?;
+        self.check_no_tracked_partition()?;
+        self.check_no_foreign_trigger()
     }
 
-    fn columns(&self) -> Vec<Option<Attribute>> {
-        OpenRelation::open(self.oid).relation().attributes()
+    /// A partition of a tracked table has that table's settings.
+    fn check_no_partition(&self) -> Result<()> {
+        if self.triggers().iter().any(|trigger| trigger.is_clone) {
+            let root = catalog::to_utf8(&catalog::qualified_name(catalog::root_of(self.oid)));
+            return Err(Error::new(
+                PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
+                format!("{} is tracked as a partition of {root}", self.name),
+            )
+            .hint(format!("Configure {root}.")));
+        }
+        Ok(())
+    }
+
+    /// Tracking the partitioned table would take a partition's own settings away, its masks among them.
+    fn check_no_tracked_partition(&self) -> Result<()> {
+        if self.kind != "p" {
+            return Ok(());
+        }
+        let function = catalog::capture_function();
+        for table in
+            crate::pg::lookup::with_partitions(self.oid).into_iter().filter(|table| *table != self.oid)
+        {
+            let triggers = function.and_then(|f| Some(OpenRelation::peek(table)?.relation().triggers(f)));
+            if triggers.is_some_and(|t| t.iter().any(|trigger| trigger.for_row && !trigger.is_clone)) {
+                let partition = catalog::to_utf8(&catalog::qualified_name(table));
+                return Err(Error::new(
+                    PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                    format!("partition {partition} of {} is tracked with settings of its own", self.name),
+                )
+                .hint(format!("SELECT audit.untrack('{partition}') first.")));
+            }
+        }
+        Ok(())
+    }
+
+    /// A trigger of someone else's with a name of ours would be replaced.
+    fn check_no_foreign_trigger(&self) -> Result<()> {
+        let foreign = Spi::get_one_with_args::<bool>(
+            "SELECT EXISTS (SELECT FROM pg_catalog.pg_trigger t
+                            WHERE t.tgrelid = $1 AND t.tgname IN ($2, $3, $4)
+                              AND t.tgfoid <> 'audit.capture()'::regprocedure)",
+            &[
+                self.oid.into(),
+                Kind::Row.name().into(),
+                Kind::Truncate.name().into(),
+                Kind::End.name().into(),
+            ],
+        )?;
+        if foreign == Some(true) {
+            return Err(Error::new(
+                PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
+                format!("table {} has a trigger with a name of the audit system's", self.name),
+            )
+            .hint("Rename the table's triggers that begin with !audit."));
+        }
+        Ok(())
+    }
+
+    fn triggers(&self) -> Vec<TriggerInfo> {
+        // Not kept open: PostgreSQL alters no table that is in use.
+        let open = OpenRelation::peek(self.oid);
+        open.zip(catalog::capture_function()).map(|(open, f)| open.relation().triggers(f)).unwrap_or_default()
+    }
+
+    /// The settings that the row trigger carries now.
+    fn settings(&self) -> Option<Tracking> {
+        let triggers = self.triggers();
+        let row = triggers.iter().find(|trigger| trigger.for_row)?;
+        Tracking::parse(row.argument.as_ref()?).ok()
     }
 }
 
@@ -326,28 +444,34 @@ fn names(columns: Vec<Option<String>>, argument: &str) -> Result<Vec<String>> {
 }
 
 fn resource_id(columns: Vec<Option<String>>) -> Result<Vec<String>> {
+    let columns = names(columns, "resource_id")?;
+    let refuse = |message: String| {
+        Err(Error::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message)
+            .hint("Leave it out for the primary key, or for a table without a key."))
+    };
     if columns.is_empty() {
-        return Err(Error::new(
-            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
-            "resource_id names no column",
-        )
-        .hint("Leave it out for the primary key, or for a table without a key."));
+        return refuse("resource_id names no column".into());
     }
-    names(columns, "resource_id")
+    if let Some(twice) = columns.iter().enumerate().find(|(at, column)| columns[..*at].contains(column)) {
+        return refuse(format!("resource_id names column \"{}\" twice", twice.1));
+    }
+    Ok(columns)
 }
 
 const OPERATIONS: [&str; 4] = ["insert", "update", "delete", "truncate"];
 
-fn actions(json: Option<JsonB>) -> Result<BTreeMap<String, Option<String>>> {
+fn actions(json: Option<String>) -> Result<BTreeMap<String, Option<String>>> {
     let hint = r#"Pass an object such as {"insert": "organisation.user.added", "delete": null}."#;
     let refuse = |message: String| {
         Err(Error::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message).hint(hint))
     };
-    let Some(JsonB(json)) = json else {
+    let Some(json) = json else {
         return Ok(BTreeMap::new());
     };
-    let serde_json::Value::Object(pairs) = json else {
-        return refuse("actions is not a JSON object".into());
+    let pairs = match serde_json::from_str(&json) {
+        Ok(serde_json::Value::Object(pairs)) => pairs,
+        Ok(_) => return refuse("actions is not a JSON object".into()),
+        Err(error) => return refuse(format!("actions cannot be read: {error}")),
     };
     let mut actions = BTreeMap::new();
     for (key, value) in pairs {
@@ -383,46 +507,23 @@ fn check_actions(tracking: &Tracking) -> Result<()> {
     every_action(tracking).try_for_each(|action| check_action(&action))
 }
 
-fn check_columns(tracking: &Tracking, columns: &[Option<Attribute>], table: &Table) -> Result<()> {
-    let kept_out = |column: &String| tracking.exclude.contains(column) || tracking.mask.contains(column);
-    let key = match &tracking.resource_id {
-        Some(columns) => columns.clone(),
-        None => {
-            let open = OpenRelation::open(table.oid);
-            let key = open.relation().primary_key();
-            key.into_iter()
-                .filter_map(|position| columns[position].as_ref())
-                .map(|c| c.label.clone())
-                .collect()
-        }
-    };
-    // Of a path, the first column is this table's.
-    let scope = tracking.organisation_id.iter().chain(&tracking.project_id).flat_map(|path| {
-        let first = path.split('.').next().unwrap_or_default().to_owned();
-        [path.clone(), first]
-    });
-    if let Some(column) = key.iter().cloned().chain(scope).find(kept_out) {
-        return Err(Error::new(
-            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
-            format!("column \"{column}\" identifies the event, so it cannot be masked or excluded"),
-        )
-        .hint("Mask other columns, or choose another resource_id."));
-    }
-    Ok(())
-}
-
 fn does_not_fit(unresolved: &Unresolved) -> Error {
+    let error = |code| Error::new(code, unresolved.to_string());
     match &unresolved.problem {
         Problem::NoColumn { table, .. } => {
-            let columns = OpenRelation::open(*table).relation().attributes();
+            let columns =
+                OpenRelation::peek(*table).map(|open| open.relation().attributes()).unwrap_or_default();
             let existing: Vec<&str> = columns.iter().flatten().map(|column| column.label.as_str()).collect();
-            Error::new(PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN, unresolved.to_string())
+            error(PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN)
                 .hint(format!("Its columns are {}.", existing.join(", ")))
         }
-        Problem::NoForeignKey { .. } => {
-            Error::new(PgSqlErrorCode::ERRCODE_INVALID_FOREIGN_KEY, unresolved.to_string())
-                .hint("A path goes along foreign keys of one column, and ends with the column of the scope.")
+        Problem::NoForeignKey { .. } => error(PgSqlErrorCode::ERRCODE_INVALID_FOREIGN_KEY)
+            .hint("A path goes along foreign keys of one column, and ends with the column of the scope."),
+        Problem::NoKey { .. } => {
+            error(PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT).hint("Name columns as resource_id.")
         }
+        Problem::KeptOut { .. } => error(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE)
+            .hint("Mask other columns, or choose another resource_id."),
     }
 }
 
@@ -430,6 +531,7 @@ fn tell_changes(table: &Table, before: &Tracking, after: &Tracking) {
     let object = |tracking: &Tracking| match serde_json::to_value(tracking) {
         Ok(serde_json::Value::Object(mut pairs)) => {
             pairs.remove("attnums");
+            pairs.remove("keyed");
             pairs
         }
         _ => serde_json::Map::new(),
@@ -442,11 +544,11 @@ fn tell_changes(table: &Table, before: &Tracking, after: &Tracking) {
         .filter(|key| before.get(*key) != after.get(*key))
         .map(|key| format!("{key} was {}, is now {}", show(before.get(key)), show(after.get(key))))
         .collect();
-    if changes.is_empty() {
-        notice!("table {} was tracked like this before; nothing changed", table.name);
-    } else {
-        notice!("table {} was tracked before; {}", table.name, changes.join("; "));
-    }
+    let changes = if changes.is_empty() { "nothing changed".to_owned() } else { changes.join("; ") };
+    notice!(
+        "{}",
+        crate::error::in_server_encoding(&format!("table {} was tracked before; {changes}", table.name))
+    );
 }
 
 fn add_to_catalogue(tracking: &Tracking) -> Result<()> {

@@ -11,14 +11,41 @@ use serde::{Deserialize, Serialize};
 
 use crate::pg::catalog;
 use crate::pg::lookup::referenced_table;
-use crate::pg::row::{Attribute, OpenRelation, Operation};
+use crate::pg::row::{Attribute, OpenRelation, Operation, TriggerInfo};
 
-/// The name of the row trigger; `!` sorts before every letter, so that it runs before other triggers.
-pub const ROW_TRIGGER: &str = "!audit_row";
-/// The name of the TRUNCATE trigger.
-pub const TRUNCATE_TRIGGER: &str = "!audit_truncate";
-/// The name of the trigger at the end of an UPDATE of a partitioned table, where a moved row must have arrived.
-pub const END_TRIGGER: &str = "!audit_end";
+/// The triggers of a tracked table. Their names begin with `!`, which sorts before every letter, so that they run
+/// before other triggers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// For each row; partitions inherit it.
+    Row,
+    /// On TRUNCATE; on each partition.
+    Truncate,
+    /// At the end of an UPDATE of a partitioned table, where a moved row must have arrived.
+    End,
+}
+
+impl Kind {
+    /// What a trigger with the extension's function is for.
+    pub fn of(trigger: &TriggerInfo) -> Self {
+        if trigger.for_row {
+            Self::Row
+        } else if trigger.on_truncate {
+            Self::Truncate
+        } else {
+            Self::End
+        }
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Row => "!audit_row",
+            Self::Truncate => "!audit_truncate",
+            Self::End => "!audit_end",
+        }
+    }
+}
 
 /// The settings of one table.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -50,6 +77,9 @@ pub struct Tracking {
     /// Whether rows that replication applies are tracked too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub on_replica: bool,
+    /// Whether the resource's id is the primary key, which therefore has to stay.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keyed: bool,
     /// The attribute number of every column named above, so that a renamed one is found again.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attnums: BTreeMap<String, usize>,
@@ -81,6 +111,30 @@ pub enum Problem {
         /// The column.
         column: String,
     },
+    /// The resource's id is the primary key, and there is none.
+    NoKey {
+        /// The table.
+        table: pg_sys::Oid,
+    },
+    /// A column that identifies events is kept out of them.
+    KeptOut {
+        /// The table.
+        table: pg_sys::Oid,
+        /// The column.
+        column: String,
+    },
+}
+
+impl Problem {
+    /// The table where the problem lies.
+    pub fn table(&self) -> pg_sys::Oid {
+        match self {
+            Self::NoColumn { table, .. }
+            | Self::NoForeignKey { table, .. }
+            | Self::NoKey { table }
+            | Self::KeptOut { table, .. } => *table,
+        }
+    }
 }
 
 impl std::fmt::Display for Unresolved {
@@ -93,6 +147,14 @@ impl std::fmt::Display for Unresolved {
             }
             Problem::NoForeignKey { table, column } => {
                 write!(f, "column \"{column}\" of table {} is no foreign key by itself", name(table))
+            }
+            Problem::NoKey { table } => write!(f, "table {} has no primary key any more", name(table)),
+            Problem::KeptOut { table, column } => {
+                write!(
+                    f,
+                    "column \"{column}\" of table {} identifies events, so it cannot be masked or excluded",
+                    name(table)
+                )
             }
         }
     }
@@ -140,7 +202,8 @@ pub fn resolve(
                 let Some(next) = referenced_table(last.table, last.position) else {
                     return Err(Problem::NoForeignKey { table: last.table, column: last.label.clone() });
                 };
-                referenced = OpenRelation::open(next).relation().attributes();
+                referenced =
+                    OpenRelation::peek(next).map(|open| open.relation().attributes()).unwrap_or_default();
                 (next, &referenced[..])
             }
         };
@@ -156,11 +219,6 @@ impl Tracking {
     /// Reads the trigger's argument.
     pub fn parse(argument: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(argument)
-    }
-
-    /// Reads the trigger's argument as `pg_trigger.tgargs` holds it, with a NUL at the end.
-    pub fn from_catalogue(tgargs: &[u8]) -> Result<Self, serde_json::Error> {
-        Self::parse(tgargs.strip_suffix(b"\0").unwrap_or(tgargs))
     }
 
     /// The trigger's argument.
@@ -197,12 +255,17 @@ impl Tracking {
         }
     }
 
-    /// The settings with their columns as they are called now.
+    /// The settings with their columns as they are called now, given the table's columns and primary key.
     ///
-    /// A name that exists is believed: after a restore the numbers are others. A name that is gone is followed
-    /// by its number, which a rename keeps. Columns that only say what not to store may vanish; the resource's
-    /// and the scope's may not.
-    pub fn resolved(&self, table: pg_sys::Oid, columns: &[Option<Attribute>]) -> Result<Self, Unresolved> {
+    /// A name that exists is believed. A name that is gone is followed by its number, which a rename keeps. The
+    /// resource's and the scope's columns have to be there; a masked or excluded one may be gone, and its name stays,
+    /// so that a column that replaces it is masked or excluded too.
+    pub fn resolved(
+        &self,
+        table: pg_sys::Oid,
+        columns: &[Option<Attribute>],
+        primary_key: &[usize],
+    ) -> Result<Self, Unresolved> {
         let mut attnums = BTreeMap::new();
         let mut find = |argument, path: &str| -> Result<String, Unresolved> {
             let steps = resolve(table, columns, path, &self.attnums)
@@ -226,17 +289,75 @@ impl Tracking {
         let organisation_id =
             self.organisation_id.as_ref().map(|path| find("organisation_id", path)).transpose()?;
         let project_id = self.project_id.as_ref().map(|path| find("project_id", path)).transpose()?;
-        let mut optional = |names: &[String]| names.iter().filter_map(|name| find("", name).ok()).collect();
-        Ok(Self {
+        let mut or_kept = |names: &[String]| -> Vec<String> {
+            names.iter().map(|name| find("", name).unwrap_or_else(|_| name.clone())).collect()
+        };
+        let resolved = Self {
             resource_id,
             organisation_id,
             project_id,
-            exclude: optional(&self.exclude),
-            mask: optional(&self.mask),
-            personal: optional(&self.personal),
+            exclude: or_kept(&self.exclude),
+            mask: or_kept(&self.mask),
+            personal: or_kept(&self.personal),
             attnums,
             ..self.clone()
-        })
+        };
+        resolved.check_identity(table, columns, primary_key)?;
+        Ok(resolved)
+    }
+
+    /// What identifies an event must be there, and may not be what is kept out of it.
+    fn check_identity(
+        &self,
+        table: pg_sys::Oid,
+        columns: &[Option<Attribute>],
+        primary_key: &[usize],
+    ) -> Result<(), Unresolved> {
+        if self.keyed && primary_key.is_empty() {
+            return Err(Unresolved { argument: "resource_id", problem: Problem::NoKey { table } });
+        }
+        let key: Vec<&str> = match &self.resource_id {
+            Some(names) => names.iter().map(String::as_str).collect(),
+            None => {
+                primary_key.iter().filter_map(|at| Some(columns.get(*at)?.as_ref()?.label.as_str())).collect()
+            }
+        };
+        // Of a path, the first column is this table's.
+        let own = |path: &'_ Option<String>| -> Vec<String> {
+            path.iter()
+                .flat_map(|path| [path.clone(), path.split('.').next().unwrap_or_default().to_owned()])
+                .collect()
+        };
+        let kept_out = |column: &&str| self.mask.iter().chain(&self.exclude).any(|kept| kept == column);
+        for (argument, names) in [
+            ("resource_id", key),
+            ("organisation_id", own(&self.organisation_id).iter().map(String::as_str).collect()),
+            ("project_id", own(&self.project_id).iter().map(String::as_str).collect()),
+        ] {
+            if let Some(column) = names.iter().find(|name| kept_out(name)) {
+                let problem = Problem::KeptOut { table, column: (*column).to_owned() };
+                return Err(Unresolved { argument, problem });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a scope's path leads through another table that this transaction is altering.
+    pub fn leads_through_altered_tables(&self, table: pg_sys::Oid, columns: &[Option<Attribute>]) -> bool {
+        self.organisation_id
+            .iter()
+            .chain(&self.project_id)
+            .filter_map(|path| resolve(table, columns, path, &self.attnums).ok())
+            .flatten()
+            .any(|step| crate::ddl::is_being_altered(step.table))
+    }
+
+    /// Whether a masked or excluded column that was there when these settings were made is not in `resolved`.
+    pub fn lost_a_secret(&self, resolved: &Self) -> bool {
+        let gone = |(old, new): (&String, &String)| {
+            self.attnums.contains_key(old) && !resolved.attnums.contains_key(new)
+        };
+        self.mask.iter().zip(&resolved.mask).any(gone) || self.exclude.iter().zip(&resolved.exclude).any(gone)
     }
 
     /// Every column that the settings name, with the argument of `audit.track` that names it.

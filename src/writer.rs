@@ -9,7 +9,7 @@ use crate::actor;
 use crate::error::{Error, Result};
 use crate::pg::event_table::{self, Column, Record};
 use crate::pg::session;
-use crate::pg::value::Value;
+use crate::pg::value::{Text, Value, shorter_identifier};
 
 /// What happened. Who, when and in which transaction the writer adds.
 #[derive(Clone, Copy)]
@@ -38,23 +38,33 @@ thread_local! {
     static IDS: RefCell<Option<Generator>> = const { RefCell::new(None) };
 }
 
+/// The longest identifier that is stored whole, in bytes: three of them fit into an index entry, which holds 2,704.
+const LONGEST_IDENTIFIER: usize = 800;
+
+/// What is stored instead of identifiers that no index could hold: their beginning and their MD5.
+fn shortened(event: &Event<'_>) -> [Option<Text>; 4] {
+    [event.resource_type, event.resource_id, event.organisation_id, event.project_id]
+        .map(|value| value.and_then(|value| shorter_identifier(value, LONGEST_IDENTIFIER)))
+}
+
 /// Stores the event and returns its id. It commits with the transaction, or not at all.
 pub fn write(event: &Event<'_>) -> Result<[u8; 16]> {
     let actor = actor::current()?;
     let (micros, id) = next_id()?;
     let time = session::timestamp(micros);
 
+    let [resource_type, resource_id, organisation_id, project_id] = shortened(event);
     let mut record = Record::empty();
     record.set_uuid(Column::EventId, &id);
     record.set_word(Column::OccurredAt, time as u64);
     record.set_word(Column::TransactionId, session::transaction_id());
     record.set(Column::Action, Some(event.action));
-    record.set(Column::ResourceType, event.resource_type);
-    record.set(Column::ResourceId, event.resource_id);
+    record.set(Column::ResourceType, resource_type.as_ref().map(Text::value).or(event.resource_type));
+    record.set(Column::ResourceId, resource_id.as_ref().map(Text::value).or(event.resource_id));
     record.set(Column::ActorId, actor.id.as_ref().map(|text| text.value()));
     record.set(Column::ActorType, actor.kind.as_ref().map(|text| text.value()));
-    record.set(Column::OrganisationId, event.organisation_id);
-    record.set(Column::ProjectId, event.project_id);
+    record.set(Column::OrganisationId, organisation_id.as_ref().map(Text::value).or(event.organisation_id));
+    record.set(Column::ProjectId, project_id.as_ref().map(Text::value).or(event.project_id));
     record.set(Column::BeforeState, event.before_state);
     record.set(Column::AfterState, event.after_state);
     record.set(Column::Metadata, event.metadata.or(actor.metadata.as_ref().map(|json| json.value())));

@@ -28,6 +28,24 @@ pub fn own_table(name: &CStr) -> Option<pg_sys::Oid> {
     (oid != pg_sys::InvalidOid).then_some(oid)
 }
 
+/// The OID of `audit.capture()`, `None` if it is not there.
+pub fn capture_function() -> Option<pg_sys::Oid> {
+    // SAFETY: syscache look-ups by C string and OID; oidvectorin makes the empty list of argument types.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(c"audit".as_ptr(), true);
+        let no_arguments = pg_sys::buildoidvector(std::ptr::null(), 0);
+        let oid = pg_sys::GetSysCacheOid(
+            pg_sys::SysCacheIdentifier::PROCNAMEARGSNSP as i32,
+            pg_sys::Anum_pg_proc_oid as i16,
+            pg_sys::Datum::from(c"capture".as_ptr()),
+            pg_sys::Datum::from(no_arguments),
+            pg_sys::Datum::from(schema),
+            pg_sys::Datum::null(),
+        );
+        (oid != pg_sys::InvalidOid).then_some(oid)
+    }
+}
+
 /// The owner of a table.
 pub fn table_owner(relation: pg_sys::Oid) -> Option<pg_sys::Oid> {
     // SAFETY: a syscache look-up, released after its last use; the tuple is a pg_class row.
@@ -76,6 +94,12 @@ pub fn role_name(role: pg_sys::Oid) -> Vec<u8> {
         }
         CStr::from_ptr(name).to_bytes().to_vec()
     }
+}
+
+/// Whether the database is in UTF-8.
+pub fn is_utf8() -> bool {
+    // SAFETY: reads a variable of the backend.
+    unsafe { pg_sys::GetDatabaseEncoding() == pg_sys::pg_enc::PG_UTF8 as i32 }
 }
 
 /// What the database holds as `bytes`, in UTF-8.

@@ -257,25 +257,30 @@ fn push_numeric(builder: &mut Builder<'_>, container: &mut Container, body: &[u8
 /// What JSONB cannot hold (`\u0000`, a lone surrogate, a number out of range) is kept as a string: auditing
 /// never refuses a legal write.
 fn push_json(builder: &mut Builder<'_>, container: &mut Container, text: &[u8]) -> Result<(), TooLarge> {
-    let parsed = CString::new(text).ok().and_then(|json| {
-        // SAFETY: the current memory context is put back if the parser fails half-way; the parser holds
-        // nothing but memory.
-        unsafe {
-            let context = pg_sys::CurrentMemoryContext;
-            pgrx::PgTryBuilder::new(|| {
-                pgrx::direct_function_call_as_datum(pg_sys::jsonb_in, &[Some(json.as_ptr().into())])
-            })
-            .catch_when(pgrx::PgSqlErrorCode::ERRCODE_UNTRANSLATABLE_CHARACTER, |_| None)
-            .catch_when(pgrx::PgSqlErrorCode::ERRCODE_INVALID_TEXT_REPRESENTATION, |_| None)
-            .catch_when(pgrx::PgSqlErrorCode::ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, |_| None)
-            .catch_when(pgrx::PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED, |_| None)
-            .finally(|| pg_sys::CurrentMemoryContext = context)
-            .execute()
-        }
-    });
-    match parsed {
-        // SAFETY: jsonb_in returns a jsonb.
+    match parse_json(text) {
+        // SAFETY: it is a jsonb.
         Some(jsonb) => builder.jsonb(container, unsafe { varlena_bytes(jsonb) }),
         None => builder.string(container, text),
+    }
+}
+
+/// The jsonb of a JSON text in the database's encoding, `None` for what JSONB cannot hold.
+pub(super) fn parse_json(text: &[u8]) -> Option<pg_sys::Datum> {
+    let json = CString::new(text).ok()?;
+    // SAFETY: the current memory context is put back if the parser fails half-way; the parser holds nothing but
+    // memory.
+    unsafe {
+        let context = pg_sys::CurrentMemoryContext;
+        pgrx::PgTryBuilder::new(|| {
+            pgrx::direct_function_call_as_datum(pg_sys::jsonb_in, &[Some(json.as_ptr().into())])
+        })
+        .catch_when(pgrx::PgSqlErrorCode::ERRCODE_UNTRANSLATABLE_CHARACTER, |_| None)
+        .catch_when(pgrx::PgSqlErrorCode::ERRCODE_INVALID_TEXT_REPRESENTATION, |_| None)
+        .catch_when(pgrx::PgSqlErrorCode::ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, |_| None)
+        .catch_when(pgrx::PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED, |_| None)
+        .catch_when(pgrx::PgSqlErrorCode::ERRCODE_STATEMENT_TOO_COMPLEX, |_| None)
+        .catch_when(pgrx::PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED, |_| None)
+        .finally(|| pg_sys::CurrentMemoryContext = context)
+        .execute()
     }
 }

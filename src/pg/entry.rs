@@ -1,11 +1,12 @@
 //! The C symbols that `sql/` declares. Each unpacks its arguments, hands over to a room and raises its errors.
 
 use pgrx::prelude::*;
-use pgrx::{JsonB, PgMemoryContexts, PgSqlErrorCode, pg_guard, pg_sys};
+use pgrx::{PgMemoryContexts, PgSqlErrorCode, pg_guard, pg_sys};
 
+use super::arguments::Arguments;
 use super::ddl_command::partition_change;
 use super::row::TriggerCall;
-use super::value::{Text, varlena_bytes};
+use super::value::varlena_bytes;
 use crate::error::{Error, Result};
 use crate::matching::{self, CachedPattern};
 use crate::{capture, ddl, maintain, record, track};
@@ -159,17 +160,17 @@ unsafe fn record(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     // SAFETY: a function of five texts and three jsonb, each of which may be NULL; the id is copied into the
     // current memory context.
     unsafe {
-        let arguments = (*fcinfo).args.as_slice(8);
-        let text = |n: usize| (!arguments[n].isnull).then(|| Text::copy_of(arguments[n].value));
+        pg_sys::PreventCommandIfReadOnly(c"audit.record()".as_ptr());
+        let given = Arguments::new(fcinfo);
         let id = or_raise(record::record(&record::Arguments {
-            action: text(0),
-            resource_type: text(1),
-            resource_id: text(2),
-            organisation_id: text(3),
-            project_id: text(4),
-            before_state: text(5),
-            after_state: text(6),
-            metadata: text(7),
+            action: given.varlena(0),
+            resource_type: given.varlena(1),
+            resource_id: given.varlena(2),
+            organisation_id: given.varlena(3),
+            project_id: given.varlena(4),
+            before_state: given.varlena(5),
+            after_state: given.varlena(6),
+            metadata: given.varlena(7),
         }));
         let copy = pg_sys::palloc(id.len()).cast::<u8>();
         copy.copy_from_nonoverlapping(id.as_ptr(), id.len());
@@ -177,43 +178,51 @@ unsafe fn record(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     }
 }
 
-/// `audit.default_pattern(project_id)`.
-#[pg_extern(sql = false)]
-fn audit_default_pattern(project_id: Option<&str>) -> &'static str {
-    matching::default_pattern(project_id.is_some())
+sql_function!(
+    /// `audit.default_pattern(project_id)`.
+    audit_default_pattern, pg_finfo_audit_default_pattern, default_pattern
+);
+
+unsafe fn default_pattern(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: a function of one text, which may be NULL.
+    let in_project = unsafe { !(*fcinfo).args.as_slice(1)[0].isnull };
+    matching::default_pattern(in_project).into_datum().unwrap_or(pg_sys::Datum::null())
 }
 
-/// `audit.track(…)`.
-#[pg_extern(sql = false)]
-#[allow(clippy::too_many_arguments)]
-fn audit_track(
-    target: Option<pg_sys::Oid>,
-    resource_type: Option<String>,
-    resource_id: Option<Vec<Option<String>>>,
-    organisation_id: Option<String>,
-    project_id: Option<String>,
-    actions: Option<JsonB>,
-    exclude: Option<Vec<Option<String>>>,
-    mask: Option<Vec<Option<String>>>,
-    personal: Option<Vec<Option<String>>>,
-    on_replica: Option<bool>,
-) {
-    or_raise(track::track(track::Arguments {
-        target,
-        resource_type,
-        resource_id,
-        organisation_id,
-        project_id,
-        actions,
-        exclude,
-        mask,
-        personal,
-        on_replica,
-    }));
+sql_function!(
+    /// `audit.track(…)`.
+    audit_track, pg_finfo_audit_track, track
+);
+
+unsafe fn track(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: the arguments are read as sql/20_api.sql declares them.
+    let arguments = unsafe {
+        let given = Arguments::new(fcinfo);
+        track::Arguments {
+            target: given.oid(0),
+            resource_type: given.text(1),
+            resource_id: given.texts(2),
+            organisation_id: given.text(3),
+            project_id: given.text(4),
+            actions: given.json(5),
+            exclude: given.texts(6),
+            mask: given.texts(7),
+            personal: given.texts(8),
+            on_replica: given.boolean(9),
+        }
+    };
+    or_raise(track::track(arguments));
+    pg_sys::Datum::null()
 }
 
-/// `audit.untrack(target)`.
-#[pg_extern(sql = false)]
-fn audit_untrack(target: Option<pg_sys::Oid>) {
+sql_function!(
+    /// `audit.untrack(target)`.
+    audit_untrack, pg_finfo_audit_untrack, untrack
+);
+
+unsafe fn untrack(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: a function of one regclass.
+    let target = unsafe { Arguments::new(fcinfo).oid(0) };
     or_raise(track::untrack(target));
+    pg_sys::Datum::null()
 }

@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use pgrx::{PgSqlErrorCode, pg_sys};
 
 use super::catalog;
@@ -219,10 +220,12 @@ unsafe fn insert_into(relation: pg_sys::Relation, record: &Record<'_>) -> Result
 /// # Safety
 /// `slot` must hold a row of `relation`, which is open for writing.
 unsafe fn insert_into_heap(relation: pg_sys::Relation, slot: *mut pg_sys::TupleTableSlot) {
-    // SAFETY: every table access method has tuple_insert (PostgreSQL checks it when it loads one).
+    // SAFETY: every table access method has tuple_insert (PostgreSQL checks it when it loads one). The guard
+    // turns an error inside it into a panic, which frees what Rust holds.
     unsafe {
         let insert = (*(*relation).rd_tableam).tuple_insert.expect("table access methods insert");
-        insert(relation, slot, pg_sys::GetCurrentCommandId(true), 0, std::ptr::null_mut());
+        let command = pg_sys::GetCurrentCommandId(true);
+        pg_guard_ffi_boundary(|| insert(relation, slot, command, 0, std::ptr::null_mut()));
     }
 }
 
@@ -360,6 +363,14 @@ unsafe fn describe(relation: pg_sys::Relation) -> Result<Partition> {
     // SAFETY: the relation is open; its indexes are opened and closed here, and what is kept of them is
     // copied into a context of its own.
     unsafe {
+        if (*(*relation).rd_rel).relkind as u8 != pg_sys::RELKIND_RELATION {
+            let name = catalog::to_utf8(&catalog::qualified_name((*relation).rd_id));
+            return Err(Error::new(
+                PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
+                format!("partition {name} of audit.event is no ordinary table"),
+            )
+            .hint("Detach it: the log's partitions are ordinary tables, made by audit.maintain."));
+        }
         let descriptor = &*(*relation).rd_att;
         let attributes = descriptor.attrs.as_slice(descriptor.natts as usize);
         let mut positions = [0; NAMES.len()];

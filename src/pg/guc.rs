@@ -3,7 +3,9 @@
 use std::ffi::{CStr, CString, c_char, c_void};
 
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
-use pgrx::{pg_guard, pg_sys};
+use pgrx::{PgSqlErrorCode, pg_guard, pg_sys};
+
+use crate::error::Error;
 
 /// Why a value is refused: detail and hint.
 pub struct Refusal {
@@ -86,6 +88,29 @@ pub fn value(setting: &'static GucSetting<Option<CString>>) -> Option<&'static C
     unsafe {
         let text: *const c_char = *setting.as_ptr();
         (!text.is_null() && *text != 0).then(|| CStr::from_ptr(text))
+    }
+}
+
+/// Refuses to be loaded into a session whose client has set `name` before, without the right to: PostgreSQL would
+/// drop the client's value, and with it what the configuration says.
+pub fn refuse_placeholder(name: &'static CStr) {
+    // SAFETY: the array ends with what the count says; names are C strings.
+    let set_by_client = unsafe {
+        let settings =
+            std::slice::from_raw_parts(pg_sys::get_guc_variables(), pg_sys::GetNumConfigOptions() as usize);
+        settings.iter().any(|setting| {
+            CStr::from_ptr((**setting).name).to_bytes().eq_ignore_ascii_case(name.to_bytes())
+                && (**setting).source >= pg_sys::GucSource::PGC_S_CLIENT
+        })
+    };
+    // SAFETY: reads variables of the backend, which has a user once it has client settings.
+    if set_by_client && unsafe { !pg_sys::superuser() } {
+        Error::new(
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            format!("permission denied to set parameter \"{}\"", name.to_string_lossy()),
+        )
+        .hint("Connect without setting it.")
+        .raise();
     }
 }
 

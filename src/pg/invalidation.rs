@@ -12,7 +12,13 @@ pub fn listen() {
         pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), pg_sys::Datum::null());
         pg_sys::RegisterXactCallback(Some(transaction_ends), std::ptr::null_mut());
         pg_sys::RegisterSubXactCallback(Some(subtransaction_ends), std::ptr::null_mut());
-        for cache in [pg_sys::SysCacheIdentifier::NAMESPACEOID, pg_sys::SysCacheIdentifier::AUTHOID] {
+        for cache in [
+            pg_sys::SysCacheIdentifier::NAMESPACEOID,
+            pg_sys::SysCacheIdentifier::AUTHOID,
+            // What turns a value into JSON.
+            pg_sys::SysCacheIdentifier::CASTSOURCETARGET,
+            pg_sys::SysCacheIdentifier::TYPEOID,
+        ] {
             pg_sys::CacheRegisterSyscacheCallback(cache as i32, Some(name_changed), pg_sys::Datum::null());
         }
     }
@@ -25,7 +31,7 @@ unsafe extern "C-unwind" fn relation_changed(_argument: pg_sys::Datum, relation:
     super::event_table::forget(relation);
 }
 
-/// A schema's or a role's name may be another now: table names and role names are read again.
+/// A schema's or a role's name may be another now, or how a type becomes JSON: all of it is read again.
 #[pg_guard]
 unsafe extern "C-unwind" fn name_changed(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {
     crate::relations::forget(None);

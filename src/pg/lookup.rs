@@ -36,7 +36,7 @@ pub fn referenced_table(relation: pg_sys::Oid, position: usize) -> Option<pg_sys
 }
 
 fn foreign_key(relation: pg_sys::Oid, position: usize) -> Option<ForeignKey> {
-    let open = OpenRelation::open(relation);
+    let open = OpenRelation::peek(relation)?;
     // SAFETY: the relation is open; its list of foreign keys belongs to the relation cache and is read before
     // anything could invalidate it.
     unsafe {

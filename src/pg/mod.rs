@@ -3,6 +3,7 @@
 //! | file | door to |
 //! |---|---|
 //! | [`entry`] | the C symbols that SQL calls, each handing over to a room of `src/` |
+//! | [`arguments`], [`command`] | what a SQL function is called with; commands put together by SQL |
 //! | [`value`], [`row`] | datums and rows: what a trigger is given, what the writer hands on |
 //! | [`encode`], [`output`] | one column's value as JSONB, as text |
 //! | [`ddl_command`] | what an event trigger is told |
@@ -13,7 +14,9 @@
 //! | [`event_table`] | the event log as a table: its partitions, rows and indexes |
 #![allow(unsafe_code)]
 
+pub mod arguments;
 pub mod catalog;
+pub mod command;
 pub mod ddl_command;
 pub mod encode;
 pub mod entry;

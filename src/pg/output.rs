@@ -58,10 +58,14 @@ impl Function {
         Self(memory.function(function))
     }
 
-    /// Calls it with `value`, whose type it takes.
+    /// Calls it with `value`, whose type it takes, under [`FixedSettings`]. A user's function may have settings of
+    /// its own, whose end puts the client's in force.
     pub fn call<'a>(&self, value: Value<'a>) -> Value<'a> {
         // SAFETY: the encoder that holds this function chose it for the value's type.
-        unsafe { Value::new(pg_sys::FunctionCall1Coll(self.0, pg_sys::InvalidOid, value.datum())) }
+        let result =
+            unsafe { Value::new(pg_sys::FunctionCall1Coll(self.0, pg_sys::InvalidOid, value.datum())) };
+        FixedSettings::enforce();
+        result
     }
 
     /// Calls it as the output function of the value's type.
@@ -76,6 +80,8 @@ impl Function {
 pub enum Output {
     /// text, varchar and bpchar: the bytes themselves.
     Plain,
+    /// bpchar as a cast to text has it, without the padding.
+    Trimmed,
     /// uuid, without a call.
     Uuid,
     /// Everything else by its output function.
@@ -100,11 +106,26 @@ impl Output {
         }
     }
 
+    /// The way of `type_oid` as a cast to text has it: what identifies a resource or scope.
+    pub fn of_identifier(memory: &PlanMemory, type_oid: pg_sys::Oid) -> Self {
+        // SAFETY: a catalogue look-up by OID.
+        if unsafe { pg_sys::getBaseType(type_oid) } == pg_sys::BPCHAROID {
+            return Self::Trimmed;
+        }
+        Self::of_type(memory, type_oid)
+    }
+
     /// Hands the text of `value` to `take`.
     pub fn with_text<R>(&self, value: Value<'_>, take: impl FnOnce(&[u8]) -> R) -> R {
         match self {
             // SAFETY: the type is a varlena.
             Self::Plain => take(unsafe { varlena_bytes(value.datum()) }),
+            Self::Trimmed => {
+                // SAFETY: the type is a varlena.
+                let text = unsafe { varlena_bytes(value.datum()) };
+                let length = text.iter().rposition(|byte| *byte != b' ').map_or(0, |last| last + 1);
+                take(&text[..length])
+            }
             Self::Uuid => {
                 // SAFETY: a uuid is 16 bytes.
                 let bytes = unsafe { std::slice::from_raw_parts(value.datum().cast_mut_ptr::<u8>(), 16) };
@@ -156,8 +177,7 @@ pub struct FixedSettings {
 impl FixedSettings {
     /// Begins.
     pub fn begin() -> Self {
-        // SAFETY: a backend has one thread; pg_tzset returns a time zone that lives as long as the
-        // backend, and UTC is built in.
+        // SAFETY: a backend has one thread.
         unsafe {
             let saved = Self {
                 timezone: pg_sys::session_timezone,
@@ -167,13 +187,22 @@ impl FixedSettings {
                 bytea: bytea_output,
                 float_digits: pg_sys::extra_float_digits,
             };
+            Self::enforce();
+            saved
+        }
+    }
+
+    /// Puts them in force.
+    fn enforce() {
+        // SAFETY: a backend has one thread; pg_tzset returns a time zone that lives as long as the backend,
+        // and UTC is built in.
+        unsafe {
             pg_sys::session_timezone = pg_sys::pg_tzset(c"UTC".as_ptr());
             pg_sys::DateStyle = pg_sys::USE_ISO_DATES as c_int;
             pg_sys::DateOrder = pg_sys::DATEORDER_YMD as c_int;
             pg_sys::IntervalStyle = pg_sys::INTSTYLE_POSTGRES as c_int;
             bytea_output = BYTEA_OUTPUT_HEX;
             pg_sys::extra_float_digits = 1;
-            saved
         }
     }
 }

@@ -168,6 +168,36 @@ impl<'a> Relation<'a> {
         unsafe { (*self.relation.rd_rel).relkind as u8 == pg_sys::RELKIND_PARTITIONED_TABLE }
     }
 
+    /// Whether it is an ordinary table that survives a crash.
+    pub fn is_permanent(&self) -> bool {
+        // SAFETY: an open relation has its pg_class row at hand.
+        unsafe { (*self.relation.rd_rel).relpersistence as u8 == pg_sys::RELPERSISTENCE_PERMANENT }
+    }
+
+    /// Its triggers with this function.
+    pub fn triggers(&self, function: pg_sys::Oid) -> Vec<TriggerInfo> {
+        if self.relation.trigdesc.is_null() {
+            return Vec::new();
+        }
+        // SAFETY: an open relation has a description of all its triggers; names and arguments are C strings.
+        unsafe {
+            let description = &*self.relation.trigdesc;
+            std::slice::from_raw_parts(description.triggers, description.numtriggers as usize)
+                .iter()
+                .filter(|trigger| trigger.tgfoid == function)
+                .map(|trigger| TriggerInfo {
+                    name: to_utf8(CStr::from_ptr(trigger.tgname).to_bytes()),
+                    argument: (trigger.tgnargs == 1)
+                        .then(|| CStr::from_ptr(*trigger.tgargs).to_bytes().to_vec()),
+                    enabled: trigger.tgenabled as u8,
+                    for_row: u32::from(trigger.tgtype as u16) & pg_sys::TRIGGER_TYPE_ROW != 0,
+                    on_truncate: u32::from(trigger.tgtype as u16) & pg_sys::TRIGGER_TYPE_TRUNCATE != 0,
+                    is_clone: trigger.tgisclone,
+                })
+                .collect()
+        }
+    }
+
     /// Its columns by position, dropped ones as `None`.
     pub fn attributes(&self) -> Vec<Option<Attribute>> {
         // SAFETY: the tuple descriptor of an open relation holds natts attributes.
@@ -209,14 +239,29 @@ pub(super) unsafe fn index_oids(relation: pg_sys::Relation) -> Vec<pg_sys::Oid> 
     }
 }
 
-/// A table opened by its OID, closed when this goes; its lock stays until the transaction ends.
+/// A table opened by its OID, closed when this goes; a lock taken stays until the transaction ends.
 pub struct OpenRelation(pg_sys::Relation);
 
 impl OpenRelation {
-    /// Opens it. An OID without a table is an error of PostgreSQL's.
+    /// Opens it for reading. An OID without a table is an error of PostgreSQL's.
     pub fn open(oid: pg_sys::Oid) -> Self {
         // SAFETY: closed in `drop`, or by the transaction's abort.
         Self(unsafe { pg_sys::relation_open(oid, pg_sys::AccessShareLock as i32) })
+    }
+
+    /// Opens it without a lock, to read what the relation cache has of it: its columns, keys and triggers as they
+    /// are now. `None` if there is no such table.
+    pub fn peek(oid: pg_sys::Oid) -> Option<Self> {
+        // SAFETY: closed in `drop`, or by the transaction's abort.
+        let relation = unsafe { pg_sys::RelationIdGetRelation(oid) };
+        (!relation.is_null()).then_some(Self(relation))
+    }
+
+    /// Locks it by its OID against writers and other DDL, and opens it. `None` if there is no such table.
+    pub fn lock(oid: pg_sys::Oid) -> Option<Self> {
+        // SAFETY: takes a lock of the transaction.
+        unsafe { pg_sys::LockRelationOid(oid, pg_sys::ShareRowExclusiveLock as i32) };
+        Self::peek(oid)
     }
 
     /// The table.
@@ -224,16 +269,38 @@ impl OpenRelation {
         // SAFETY: open as long as `self`.
         unsafe { Relation::new(self.0) }
     }
+
+    /// Whether this transaction has locked it as DDL does.
+    pub fn is_being_altered(&self) -> bool {
+        // SAFETY: the relation is open.
+        unsafe { pg_sys::CheckRelationLockedByMe(self.0, pg_sys::ShareUpdateExclusiveLock as i32, true) }
+    }
 }
 
 impl Drop for OpenRelation {
     fn drop(&mut self) {
         // After an error the transaction's abort closes it.
         if !std::thread::panicking() {
-            // SAFETY: opened by `open`.
-            unsafe { pg_sys::relation_close(self.0, pg_sys::NoLock as i32) }
+            // SAFETY: opened by `open` or `peek`.
+            unsafe { pg_sys::RelationClose(self.0) }
         }
     }
+}
+
+/// One trigger of a table.
+pub struct TriggerInfo {
+    /// Its name, in UTF-8.
+    pub name: String,
+    /// Its only argument; `None` if it has none or several.
+    pub argument: Option<Vec<u8>>,
+    /// `O`, `A`, `R` or `D`, as `pg_trigger.tgenabled` has it.
+    pub enabled: u8,
+    /// Whether it fires for rows.
+    pub for_row: bool,
+    /// Whether it fires on TRUNCATE.
+    pub on_truncate: bool,
+    /// Whether it stands on a partition because it stands on the partitioned table.
+    pub is_clone: bool,
 }
 
 /// One column of a table.

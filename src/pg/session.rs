@@ -87,6 +87,15 @@ pub fn client_address() -> Option<Text> {
     }
 }
 
+/// Whether `text` is JSON that jsonb can hold; `None` where no database is at hand to tell.
+pub fn is_jsonb(text: &[u8]) -> Option<bool> {
+    // SAFETY: reads a variable of the backend.
+    if !unsafe { pg_sys::IsTransactionState() } {
+        return None;
+    }
+    Some(super::encode::parse_json(text).is_some())
+}
+
 /// The JSONB that `text`, checked before, stands for.
 pub fn jsonb(text: &CStr) -> Text {
     // SAFETY: jsonb_in takes a C string.

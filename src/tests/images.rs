@@ -198,4 +198,61 @@ mod tests {
             r#">{"a": 1, "id": 1, "gone": 0} {"a": 1}>{"a": 2} {"a": "n2", "doubled": "n2n2"}>{"a": "m", "doubled": "mm"} {"a": "m", "id": 1, "later": "default", "doubled": "mm"}>"#
         );
     }
+
+    #[pg_test]
+    fn casts_to_json_are_followed_as_they_come_and_go() {
+        run("CREATE TYPE mood AS ENUM ('sad'); CREATE TABLE t (id int PRIMARY KEY, m mood, zz timestamptz);
+             SELECT audit.track('t', 't');
+             INSERT INTO t VALUES (1, 'sad', '2026-01-01 00:00+00');
+             CREATE FUNCTION mood_json(mood) RETURNS json LANGUAGE plpgsql SET timezone = 'Asia/Tokyo' AS
+                 $f$ BEGIN RETURN '{\"mood\": true}'; END $f$;
+             CREATE CAST (mood AS json) WITH FUNCTION mood_json(mood);
+             SET LOCAL timezone = 'America/New_York';
+             INSERT INTO t VALUES (2, 'sad', '2026-01-01 00:00+00');
+             DROP CAST (mood AS json); DROP FUNCTION mood_json;
+             INSERT INTO t VALUES (3, 'sad', '2026-01-01 00:00+00');");
+        let images: String =
+            value("SELECT string_agg(after_state::text, E'\n' ORDER BY event_id) FROM audit.event");
+        assert_eq!(
+            images,
+            [
+                r#"{"m": "sad", "id": 1, "zz": "2026-01-01T00:00:00+00:00"}"#,
+                r#"{"m": {"mood": true}, "id": 2, "zz": "2026-01-01T00:00:00+00:00"}"#,
+                r#"{"m": "sad", "id": 3, "zz": "2026-01-01T00:00:00+00:00"}"#,
+            ]
+            .join("\n")
+        );
+    }
+
+    #[pg_test]
+    fn identifiers_that_no_index_holds_are_shortened() {
+        run("CREATE TABLE t (id int PRIMARY KEY, org text, c char(10)); SELECT audit.track('t', 't', organisation_id => 'org');
+             INSERT INTO t SELECT n, string_agg(md5((n * k)::text), 'é') FROM generate_series(1, 2) n, generate_series(1, 300) k GROUP BY n;
+             SELECT audit.record('a.b', 'x', repeat(md5('r'), 1000));
+             CREATE TABLE padded (id char(10) PRIMARY KEY); SELECT audit.track('padded', 'padded');
+             INSERT INTO padded VALUES ('ab');");
+        let told_apart: bool = value(
+            "SELECT count(DISTINCT organisation_id) = 2 AND bool_and(length(organisation_id) < 800 AND organisation_id ~ ' md5:[0-9a-f]{32}$'
+                    AND length(after_state ->> 'org') > 9000)
+             FROM audit.event WHERE action = 't.created'",
+        );
+        assert!(told_apart);
+        assert_eq!(
+            value::<i32>("SELECT octet_length(resource_id) FROM audit.event WHERE action = 'a.b'"),
+            800
+        );
+        assert_eq!(
+            value::<String>("SELECT resource_id FROM audit.event WHERE action = 'padded.created'"),
+            "ab"
+        );
+    }
+
+    #[pg_test]
+    fn json_deeper_than_jsonb_goes_is_a_string() {
+        run("CREATE TABLE deep (id int PRIMARY KEY, j json);
+             INSERT INTO deep VALUES (1, (repeat('[', 6000) || repeat(']', 6000))::json);
+             SELECT audit.track('deep', 'deep'); SET LOCAL max_stack_depth = '300kB';
+             DELETE FROM deep;");
+        assert_eq!(value::<i32>("SELECT length(before_state ->> 'j') FROM audit.event"), 12000);
+    }
 }

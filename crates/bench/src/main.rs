@@ -56,8 +56,15 @@ fn main() {
         Some(values[values.len() / 2])
     };
     for workload in [
-        "single INSERT", "single UPDATE", "single DELETE", "bulk INSERT", "bulk UPDATE", "bulk DELETE", "bulk COPY",
-        "wide UPDATE", "narrow UPDATE",
+        "single INSERT",
+        "single UPDATE",
+        "single DELETE",
+        "bulk INSERT",
+        "bulk UPDATE",
+        "bulk DELETE",
+        "bulk COPY",
+        "wide UPDATE",
+        "narrow UPDATE",
     ] {
         print!("{workload:15}");
         for system in ["none", "audit", "by_hand", "row_trigger", "statement_trigger", "table_log", "floor"] {
@@ -74,7 +81,11 @@ fn main() {
     }
     for bench in &mut benches {
         if matches!(bench.system, System::None | System::Audit | System::RowTrigger) {
-            println!("peak memory {}: {:.1} MB", bench.system.name(), bench.peak_memory(if quick { 200_000 } else { 1_000_000 }));
+            println!(
+                "peak memory {}: {:.1} MB",
+                bench.system.name(),
+                bench.peak_memory(if quick { 200_000 } else { 1_000_000 })
+            );
         }
     }
 }

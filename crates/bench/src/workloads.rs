@@ -91,9 +91,14 @@ impl Bench {
                 "DROP TABLE IF EXISTS floor; CREATE TABLE floor (LIKE audit.event_default INCLUDING ALL);
                  VACUUM audit.event_default",
             );
-            costs.push((name, self.measure(bulk, |client| {
-                client.batch_execute("INSERT INTO floor SELECT * FROM audit.event_default").expect("the floor can be laid");
-            })));
+            costs.push((
+                name,
+                self.measure(bulk, |client| {
+                    client
+                        .batch_execute("INSERT INTO floor SELECT * FROM audit.event_default")
+                        .expect("the floor can be laid");
+                }),
+            ));
         }
         self.empty_log();
         costs
@@ -108,7 +113,8 @@ impl Bench {
         let memory = move || {
             let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
             let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-            line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
+            line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok()).unwrap_or(0.0)
+                / 1024.0
         };
         let before = memory();
         let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));

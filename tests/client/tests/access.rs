@@ -127,6 +127,8 @@ fn settings_refuse_what_is_malformed() {
         ("SET audit.actor_type = 'robot'", "'system'"),
         ("SET audit.metadata = 'request 7'", "JSON object"),
         (r#"SET audit.metadata = '{"a": "\u0000"}'"#, "JSON object"),
+        (r#"SET audit.metadata = '{"a": 1e-99999}'"#, "JSON object"),
+        ("SET audit.metadata = '5'", "JSON object"),
         ("SET audit.actor_identity = 'x'", ""),
     ] {
         let (_, _, given) = refused(client.batch_execute(set));
@@ -301,4 +303,75 @@ fn record_is_for_the_writer() {
         assert_eq!(given, code);
         assert!(!hint.is_empty());
     }
+}
+
+#[test]
+fn a_client_cannot_switch_require_actor_off() {
+    let database = tracked("require_off");
+    let plain = database.role("plain", &[]);
+    let mut owner = database.connect();
+    owner
+        .batch_execute(&format!(
+            "ALTER DATABASE {0} SET session_preload_libraries = 'audit'; ALTER DATABASE {0} SET audit.require_actor = on",
+            database.name
+        ))
+        .unwrap();
+    for options in ["-c audit.require_actor=off", "-c audit.require_actor=on", "-c AUDIT.Require_Actor=off"] {
+        let refused = match Cluster::shared().try_connect(&database.name, &plain, options) {
+            Ok(mut client) => client.batch_execute("INSERT INTO datasource VALUES (1)").is_err(),
+            Err(_) => true,
+        };
+        assert!(refused, "{options}");
+    }
+    let mut client = database.connect_as(&plain);
+    assert!(client.batch_execute("SET audit.require_actor = off").is_err());
+    let (code, ..) = refused(client.batch_execute("INSERT INTO datasource VALUES (1)"));
+    assert_eq!(code, SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
+    owner.batch_execute(&format!("ALTER DATABASE {} RESET ALL", database.name)).unwrap();
+}
+
+#[test]
+fn nothing_in_the_schema_is_anybodys_by_default() {
+    let database = Database::create_empty("defaults");
+    let other = database.role("other", &[]);
+    let all = database.role("all", &["pg_write_all_data", "audit_reader"]);
+    let mut owner = database.connect();
+    owner
+        .batch_execute(&format!(
+            "ALTER DEFAULT PRIVILEGES GRANT ALL ON SCHEMAS TO {other}; ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO {other};
+             ALTER DEFAULT PRIVILEGES GRANT ALL ON FUNCTIONS TO {other}; CREATE EXTENSION audit; CALL audit.maintain()"
+        ))
+        .unwrap();
+    let mut client = database.connect_as(&other);
+    for statement in [
+        "CREATE TABLE audit.event_2099_01 (x int)",
+        "SELECT * FROM audit.event",
+        "SELECT audit.record('a.b', NULL, NULL)",
+    ] {
+        let (code, ..) = refused(client.batch_execute(statement));
+        assert_eq!(code, SqlState::INSUFFICIENT_PRIVILEGE, "{statement}");
+    }
+    let granted: i64 = owner
+        .query_one(
+            "SELECT (SELECT count(*) FROM pg_class c, aclexplode(relacl) a WHERE relnamespace = 'audit'::regnamespace AND a.grantee = $1::text::regrole)
+                  + (SELECT count(*) FROM pg_proc p, aclexplode(proacl) a WHERE pronamespace = 'audit'::regnamespace AND a.grantee = $1::text::regrole)",
+            &[&other],
+        )
+        .unwrap()
+        .get(0);
+    assert_eq!(granted, 0);
+    let mut client = database.connect_as(&all);
+    let (code, ..) = refused(client.batch_execute("INSERT INTO audit.catalogue VALUES ('a.b', 'x')"));
+    assert_eq!(code, SqlState::INSUFFICIENT_PRIVILEGE);
+    let rows: i64 = client.query_one("SELECT count(*) FROM audit.catalogue", &[]).unwrap().get(0);
+    assert_eq!(rows, 67);
+    owner.batch_execute(&format!("DROP OWNED BY {other}")).unwrap();
+}
+
+#[test]
+fn record_is_a_write() {
+    let database = Database::create("read_only");
+    let mut client = database.connect();
+    let (code, ..) = refused(client.batch_execute("BEGIN READ ONLY; SELECT audit.record('a.b', NULL, NULL)"));
+    assert_eq!(code, SqlState::READ_ONLY_SQL_TRANSACTION);
 }

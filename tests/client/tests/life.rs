@@ -281,3 +281,130 @@ fn a_maintenance_admin_needs_no_superuser() {
         .collect();
     assert_eq!(owners, ["postgres"]);
 }
+
+#[test]
+fn concurrent_maintenance_runs_wait_for_one_another() {
+    let database = Database::create("concurrent");
+    let runs: Vec<_> = (0..4)
+        .map(|_| {
+            let mut client = database.connect();
+            std::thread::spawn(move || client.batch_execute("CALL audit.maintain()"))
+        })
+        .collect();
+    for run in runs {
+        run.join().unwrap().unwrap();
+    }
+    let months: i64 = database
+        .connect()
+        .query_one("SELECT count(*) FROM pg_inherits WHERE inhparent = 'audit.event'::regclass", &[])
+        .unwrap()
+        .get(0);
+    assert_eq!(months, 1 + 4);
+}
+
+#[test]
+fn maintenance_copes_with_what_it_finds() {
+    let database = Database::create("odd");
+    let mut client = database.connect();
+    client
+        .batch_execute(
+            "CALL audit.maintain();
+             INSERT INTO audit.event (event_id, occurred_at, transaction_id, action)
+             VALUES (gen_random_uuid(), '294276-12-15', '1', 'far.future'), (gen_random_uuid(), '0044-03-15 BC', '1', 'far.past'),
+                    (gen_random_uuid(), '2020-02-02', '1', 'past.month'), (gen_random_uuid(), now(), '1', 'this.month')",
+        )
+        .unwrap();
+    let month: String =
+        client.query_one("SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY_MM')", &[]).unwrap().get(0);
+    client.batch_execute(&format!("ALTER TABLE audit.event DETACH PARTITION audit.event_{month}")).unwrap();
+    // It says so, and does the rest.
+    let output = database.psql("CALL audit.maintain();");
+    assert!(
+        output.contains(&format!("WARNING:  audit.event_{month} is there, but is no partition")),
+        "{output}"
+    );
+    let moved: i64 = client.query_one("SELECT count(*) FROM audit.event_2020_02", &[]).unwrap().get(0);
+    assert_eq!(moved, 1);
+    let first: String = client
+        .query_one(&format!("SELECT min(occurred_at)::text FROM audit.event_{month}"), &[])
+        .unwrap()
+        .get(0);
+    assert!(!first.is_empty());
+}
+
+#[test]
+fn a_partition_that_is_no_table_is_an_error() {
+    let database = Database::create("sub");
+    let mut client = database.connect();
+    client
+        .batch_execute(
+            "CREATE TABLE t (id int PRIMARY KEY); SELECT audit.track('t', 't');
+             CREATE TABLE audit.event_sub PARTITION OF audit.event FOR VALUES FROM ('2020-01-01') TO ('2100-01-01')
+                 PARTITION BY LIST (organisation_id);
+             CREATE TABLE audit.event_sub_sub PARTITION OF audit.event_sub DEFAULT",
+        )
+        .unwrap();
+    let (code, message, hint) = refused(client.batch_execute("INSERT INTO t VALUES (1)"));
+    assert_eq!(code, SqlState::WRONG_OBJECT_TYPE);
+    assert!(message.contains("audit.event_sub") && !hint.is_empty());
+}
+
+#[test]
+fn other_encodings() {
+    for (encoding, name, value) in [
+        ("EUC_JP", "\u{65e5}\u{672c}", "\u{8a9e}"),
+        ("LATIN1", "pr\u{e9}nom", "\u{fc}"),
+        ("UTF8", "\u{1f600}", "\u{1f600}"),
+    ] {
+        let cluster = Cluster::shared();
+        let label = format!("t_encoding_{}_{}", encoding.to_lowercase(), std::process::id());
+        let mut postgres = cluster.connect("postgres", "postgres");
+        postgres
+            .batch_execute(&format!(
+                "CREATE DATABASE {label} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0"
+            ))
+            .unwrap();
+        {
+            let mut client = cluster.connect(&label, "postgres");
+            client
+                .batch_execute(&format!(
+                    r#"CREATE EXTENSION audit;
+                       CREATE TABLE "{name}" (id int PRIMARY KEY, "{name}" text, open text, org text);
+                       SELECT audit.track('"{name}"', 'thing', mask => '{{{name}}}', organisation_id => 'org');
+                       INSERT INTO "{name}" VALUES (1, 'secret', '{value}', '{value}');
+                       ALTER TABLE "{name}" RENAME org TO "o{name}";
+                       ALTER TABLE "{name}" RENAME "{name}" TO "x{name}";
+                       SELECT set_config('audit.actor_id', '{value}', false), set_config('audit.metadata', '{{"k": "{value}"}}', false);
+                       UPDATE "{name}" SET open = 'other', "x{name}" = 'other secret';
+                       SELECT audit.untrack('"{name}"');"#
+                ))
+                .unwrap_or_else(|error| panic!("{encoding}: {error}"));
+            let rows = client
+                .query("SELECT concat_ws(' ', table_name, organisation_id, actor_id, metadata, before_state, after_state) FROM audit.event ORDER BY event_id", &[])
+                .unwrap();
+            let events: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+            let quoted = if name.is_ascii() { name.to_owned() } else { format!("\"{name}\"") };
+            assert!(
+                events[0].contains(&quoted) && events[0].contains(&format!("\"open\": \"{value}\"")),
+                "{encoding}: {events:?}"
+            );
+            assert!(
+                events[1].contains(&format!("{{\"k\": \"{value}\"}}")) && events[1].contains("[masked]"),
+                "{encoding}: {events:?}"
+            );
+            assert!(!events.iter().any(|event| event.contains("secret")), "{events:?}");
+            let (_, message, _) =
+                refused(client.batch_execute(&format!(r#"SELECT audit.untrack('"{name}"')"#)));
+            assert!(message.contains("is not tracked"), "{message}");
+            let (_, message, _) =
+                refused(client.batch_execute(&format!("SELECT audit.record('{value}.x', NULL, NULL)")));
+            assert!(message.contains("is malformed"), "{message}");
+            client
+                .batch_execute(&format!(
+                    "SELECT audit.default_pattern('{value}'), audit.check_pattern('{value}')"
+                ))
+                .unwrap();
+        }
+        postgres.batch_execute(&format!("DROP DATABASE {label} WITH (FORCE)")).unwrap();
+    }
+}

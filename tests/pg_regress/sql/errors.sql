@@ -43,10 +43,12 @@ SELECT * FROM complain($$SELECT audit.track('t', 't', personal => '{nobody}')$$)
 SELECT * FROM complain($$SELECT audit.track('t', 't', mask => '{id}')$$);
 SELECT * FROM complain($$SELECT audit.track('t', 't', organisation_id => 'org', exclude => '{org}')$$);
 SELECT * FROM complain($$SELECT audit.track('t', 't', resource_id => '{}')$$);
+SELECT * FROM complain($$SELECT audit.track('t', 't', resource_id => '{id,id}')$$);
 -- Actions.
 SELECT * FROM complain($$SELECT audit.track('t', 't', actions => '[]')$$);
 SELECT * FROM complain($$SELECT audit.track('t', 't', actions => '{"upsert": "t.upserted"}')$$);
 SELECT * FROM complain($$SELECT audit.track('t', 't', actions => '{"insert": 5}')$$);
+SELECT * FROM complain($$SELECT audit.track('t', 't', actions => '{"insert": 1e400}')$$);
 SELECT * FROM complain($$SELECT audit.track('t', 't', actions => '{"insert": "T.created"}')$$);
 SELECT * FROM complain($$SELECT audit.track('t', 't', actions => '{"insert": "created"}')$$);
 SELECT * FROM complain($$SELECT audit.track('t', 't', actions => '{"insert": "audit.tracking.disabled"}')$$);
@@ -67,12 +69,15 @@ SELECT * FROM complain($$SET audit.metadata = '{'$$);
 SELECT * FROM complain($$SET audit.actor_name = 'x'$$);
 -- A trigger's function is nothing to call or to use elsewhere.
 SELECT * FROM complain($$SELECT audit.capture()$$);
-CREATE TRIGGER early BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION audit.capture();
-SELECT * FROM complain($$INSERT INTO t VALUES (1)$$);
-DROP TRIGGER early ON t;
-CREATE TRIGGER other AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION audit.capture('nonsense');
+SELECT * FROM complain($$CREATE TRIGGER early AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION audit.capture('{}')$$);
+SELECT * FROM complain($$ALTER TRIGGER "!audit_row" ON t RENAME TO late$$);
+-- A superuser can make one all the same; then the write says what is wrong with it.
 SELECT audit.untrack('t');
+CREATE TRIGGER "!audit_row" BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION audit.capture('{}');
 SELECT * FROM complain($$INSERT INTO t VALUES (1)$$);
+CREATE OR REPLACE TRIGGER "!audit_row" AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION audit.capture('nonsense');
+SELECT * FROM complain($$INSERT INTO t VALUES (1)$$);
+SELECT audit.untrack('t');
 \x
 DROP TABLE t;
 DROP TABLE u;
