@@ -41,7 +41,7 @@ pub fn capture(call: &TriggerCall<'_>) -> Result<()> {
     }
     let plan = relations::plan(call)?;
     match call.operation() {
-        Operation::Truncate => return truncated(call, &plan),
+        Operation::Truncate => truncated(call, &plan),
         Operation::Insert => {
             let after = Side { plan: &plan, row: call.first_row() };
             if plan.partition_of.is_some() {
