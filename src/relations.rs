@@ -139,6 +139,7 @@ pub fn plan(call: &TriggerCall<'_>) -> Result<Rc<Plan>> {
 
 fn compile(call: &TriggerCall<'_>, relation: Relation<'_>) -> Result<Plan> {
     let attributes = relation.attributes();
+    let generated = relation.generated_columns();
     let tracking = settings_of(call, relation, &attributes)?;
     let memory = PlanMemory::create();
     let position =
@@ -177,15 +178,28 @@ fn compile(call: &TriggerCall<'_>, relation: Relation<'_>) -> Result<Plan> {
     let actions = [Operation::Insert, Operation::Update, Operation::Delete, Operation::Truncate]
         .map(|operation| tracking.action(operation).map(text));
 
+    // What is made from a column that must not be stored must not be stored either.
+    let made_from = |kept_out: &[String]| -> Vec<usize> {
+        let kept_out: Vec<usize> = kept_out.iter().filter_map(position).collect();
+        generated
+            .iter()
+            .filter(|(_, sources)| sources.iter().any(|source| kept_out.contains(source)))
+            .map(|(position, _)| *position)
+            .collect()
+    };
+    let (masked, excluded) = (made_from(&tracking.mask), made_from(&tracking.exclude));
+
     let mut columns: Vec<Column> = attributes
         .into_iter()
         .enumerate()
         .filter_map(|(position, attribute)| Some((position, attribute?)))
-        .filter(|(_, attribute)| !tracking.exclude.contains(&attribute.label))
+        .filter(|(position, attribute)| {
+            !tracking.exclude.contains(&attribute.label) && !excluded.contains(position)
+        })
         .map(|(position, attribute)| Column {
             position,
             encoder: Encoder::of_type(&memory, attribute.type_oid),
-            masked: tracking.mask.contains(&attribute.label),
+            masked: tracking.mask.contains(&attribute.label) || masked.contains(&position),
             always: !resource_id_is_key && primary_key.contains(&position),
             attribute,
         })

@@ -174,6 +174,36 @@ impl<'a> Relation<'a> {
         unsafe { (*self.relation.rd_rel).relpersistence as u8 == pg_sys::RELPERSISTENCE_PERMANENT }
     }
 
+    /// For each generated column, by position, the positions of the columns that it is made from.
+    pub fn generated_columns(&self) -> Vec<(usize, Vec<usize>)> {
+        // SAFETY: an open relation's descriptor holds natts attributes and, where there are constraints, num_defval
+        // default expressions as text; a set holds attribute numbers above the system columns'.
+        unsafe {
+            let descriptor = &*self.relation.rd_att;
+            if descriptor.constr.is_null() || !(*descriptor.constr).has_generated_stored {
+                return Vec::new();
+            }
+            let attributes = descriptor.attrs.as_slice(descriptor.natts as usize);
+            let defaults = std::slice::from_raw_parts(
+                (*descriptor.constr).defval,
+                usize::from((*descriptor.constr).num_defval),
+            );
+            defaults
+                .iter()
+                .map(|default| (default.adnum as usize - 1, default.adbin))
+                .filter(|(position, _)| attributes[*position].attgenerated != 0)
+                .map(|(position, expression)| {
+                    let mut set = std::ptr::null_mut();
+                    pg_sys::pull_varattnos(pg_sys::stringToNode(expression).cast(), 1, &mut set);
+                    let offset = pg_sys::FirstLowInvalidHeapAttributeNumber;
+                    let sources = (0..attributes.len())
+                        .filter(|at| pg_sys::bms_is_member(*at as i32 + 1 - offset, set));
+                    (position, sources.collect())
+                })
+                .collect()
+        }
+    }
+
     /// Its triggers with this function.
     pub fn triggers(&self, function: pg_sys::Oid) -> Vec<TriggerInfo> {
         if self.relation.trigdesc.is_null() {

@@ -203,4 +203,28 @@ mod tests {
         let mine: bool = value("SELECT bool_and(transaction_id = pg_current_xact_id()) FROM audit.event");
         assert!(mine);
     }
+
+    #[pg_test]
+    fn what_is_generated_from_a_secret_is_a_secret() {
+        run("CREATE TABLE t (id int PRIMARY KEY, first text, last text, noise int,
+                             shown text GENERATED ALWAYS AS (upper(first)) STORED, copied text GENERATED ALWAYS AS (last || '!') STORED,
+                             echo int GENERATED ALWAYS AS (noise + 1) STORED);
+             SELECT audit.track('t', 't', mask => '{last}', exclude => '{noise}');
+             INSERT INTO t VALUES (1, 'a', 'hush', 5);
+             UPDATE t SET last = 'hush hush', noise = 6;
+             ALTER TABLE t ADD again text GENERATED ALWAYS AS (reverse(last)) STORED;
+             DELETE FROM t;");
+        let images: String = value(
+            "SELECT string_agg(concat_ws('>', before_state, after_state), E'\n' ORDER BY event_id) FROM audit.event",
+        );
+        assert_eq!(
+            images,
+            [
+                r#"{"id": 1, "last": "[masked]", "first": "a", "shown": "A", "copied": "[masked]"}"#,
+                r#"{"last": "[masked]", "copied": "[masked]"}>{"last": "[masked]", "copied": "[masked]"}"#,
+                r#"{"id": 1, "last": "[masked]", "again": "[masked]", "first": "a", "shown": "A", "copied": "[masked]"}"#,
+            ]
+            .join("\n")
+        );
+    }
 }
