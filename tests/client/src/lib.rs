@@ -54,6 +54,16 @@ impl Cluster {
         Self { name: name.into(), socket: tool(&["start", name]), temporary: true }
     }
 
+    /// Kills the postmaster and all its children with -9.
+    pub fn crash(&self) {
+        tool(&["crash", &self.name]);
+    }
+
+    /// Starts it again.
+    pub fn restart(&self) {
+        tool(&["start", &self.name]);
+    }
+
     /// The folder of its Unix socket.
     pub fn socket(&self) -> &str {
         &self.socket
