@@ -2,7 +2,7 @@
 PG_CONFIG ?= pg_config
 export PG_CONFIG
 
-.PHONY: all install uninstall installcheck demo test clean
+.PHONY: all install uninstall installcheck demo test soak bench clean
 
 all:             ## build the extension
 	@tools/build
@@ -21,6 +21,12 @@ demo:            ## a private cluster, a sample application and its audit log; K
 
 test:            ## all tests
 	@tools/test
+
+soak:            ## a hundred kills instead of ten
+	@tools/soak
+
+bench:           ## what auditing costs; QUICK=1 for a look, docs/benchmarks.md has the last full run
+	@tools/bench
 
 clean:           ## stop private clusters, remove everything built
 	@tools/clean

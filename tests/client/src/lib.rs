@@ -17,8 +17,13 @@ pub fn root() -> PathBuf {
 }
 
 fn tool(arguments: &[&str]) -> String {
+    tool_with(arguments, None)
+}
+
+fn tool_with(arguments: &[&str], configuration: Option<&str>) -> String {
     let output = Command::new(root().join("tools/cluster"))
         .args(arguments)
+        .envs(configuration.map(|lines| ("AUDIT_CONF", lines)))
         .stdin(Stdio::null())
         .output()
         .expect("tools/cluster runs");
@@ -52,6 +57,12 @@ impl Cluster {
     pub fn temporary(name: &str) -> Self {
         tool(&["drop", name]);
         Self { name: name.into(), socket: tool(&["start", name]), temporary: true }
+    }
+
+    /// The same, with more lines in postgresql.conf.
+    pub fn temporary_with(name: &str, configuration: &str) -> Self {
+        tool(&["drop", name]);
+        Self { name: name.into(), socket: tool_with(&["start", name], Some(configuration)), temporary: true }
     }
 
     /// Kills the postmaster and all its children with -9.

@@ -253,6 +253,7 @@ fn a_writer_that_waits_for_a_new_month_writes_into_it() {
         .get::<_, i64>(0)
         == 0
     {
+        assert!(!waiting.is_finished(), "the writer did not wait");
         std::thread::yield_now();
     }
     dba.batch_execute("COMMIT").unwrap();
