@@ -39,7 +39,10 @@ pub struct Sizes {
 impl Bench {
     /// Connects to the system's database.
     pub fn connect(cluster: &Cluster, system: System) -> Self {
-        Self { system, client: cluster.connect(system.name(), "postgres") }
+        let mut client = cluster.connect(system.name(), "postgres");
+        // What is timed is the work, not the disk; `throughput` waits for its commits.
+        client.batch_execute("SET synchronous_commit = off").expect("a setting can be set");
+        Self { system, client }
     }
 
     /// Runs every workload once: name and cost.
@@ -102,6 +105,40 @@ impl Bench {
         }
         self.empty_log();
         costs
+    }
+
+    /// Transactions per second of single-row UPDATEs by so many clients, each waiting for its commit.
+    pub fn throughput(&mut self, cluster: &Cluster, clients: u32, seconds: u32) -> f64 {
+        self.run("TRUNCATE item");
+        self.run(&format!("INSERT INTO item SELECT {ITEM} FROM generate_series(1, 20000) n"));
+        self.run("VACUUM ANALYZE item; CHECKPOINT");
+        let script = std::env::temp_dir().join("audit-bench.sql");
+        std::fs::write(
+            &script,
+            "\\set n random(1, 20000)\nUPDATE item SET amount = amount + 1 WHERE id = md5(:n::text)::uuid;\n",
+        )
+        .expect("a script can be written");
+        let output = cluster.run(
+            "pgbench",
+            &[
+                "--no-vacuum",
+                "--client",
+                &clients.to_string(),
+                "--jobs",
+                "2",
+                "--time",
+                &seconds.to_string(),
+                "--file",
+                script.to_str().expect("a path in UTF-8"),
+                self.system.name(),
+            ],
+            None,
+        );
+        self.empty_log();
+        output
+            .lines()
+            .find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok())
+            .expect("pgbench says how fast it was")
     }
 
     /// The most private memory the backend had while it updated `rows` rows, in MB, less what it had before.

@@ -1,0 +1,271 @@
+//! Results: the ratios that were promised, and where they stand.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use crate::workloads::Cost;
+
+/// All samples, by system and workload.
+#[derive(Default)]
+pub struct Samples(BTreeMap<(String, String), Vec<Cost>>);
+
+impl Samples {
+    /// Adds one round's cost.
+    pub fn add(&mut self, system: &str, workload: &str, cost: Cost) {
+        self.0.entry((system.to_owned(), workload.to_owned())).or_default().push(cost);
+    }
+
+    /// The median of one part of the cost.
+    pub fn median(&self, system: &str, workload: &str, part: fn(&Cost) -> f64) -> Option<f64> {
+        let costs = self.0.get(&(system.to_owned(), workload.to_owned()))?;
+        let mut values: Vec<f64> = costs.iter().map(part).collect();
+        values.sort_by(f64::total_cmp);
+        values.get(values.len() / 2).copied()
+    }
+
+    /// Median microseconds for each row.
+    pub fn micros(&self, system: &str, workload: &str) -> Option<f64> {
+        self.median(system, workload, |cost| cost.micros)
+    }
+
+    /// What a system adds to no audit, in microseconds for each row.
+    pub fn overhead(&self, system: &str, workload: &str) -> Option<f64> {
+        Some(self.micros(system, workload)? - self.micros("none", workload)?)
+    }
+}
+
+/// One promise and what was measured.
+#[derive(Serialize)]
+pub struct Ratio {
+    /// What is compared.
+    pub name: String,
+    /// What was measured.
+    pub value: f64,
+    /// What it must not exceed, or must reach if `at_least`.
+    pub must: f64,
+    /// What is aimed at.
+    pub aim: f64,
+    /// Whether more is better.
+    pub at_least: bool,
+    /// Whether the must is kept.
+    pub kept: bool,
+    /// Whether the aim is reached.
+    pub reached: bool,
+}
+
+impl Ratio {
+    /// A value of which less is better.
+    pub fn at_most(name: impl Into<String>, value: f64, must: f64, aim: f64) -> Self {
+        Self {
+            name: name.into(),
+            value,
+            must,
+            aim,
+            at_least: false,
+            kept: value <= must,
+            reached: value <= aim,
+        }
+    }
+
+    /// A value of which more is better.
+    pub fn at_least(name: impl Into<String>, value: f64, must: f64, aim: f64) -> Self {
+        Self {
+            name: name.into(),
+            value,
+            must,
+            aim,
+            at_least: true,
+            kept: value >= must,
+            reached: value >= aim,
+        }
+    }
+}
+
+/// The single-row workloads.
+pub const SINGLE: [&str; 3] = ["single INSERT", "single UPDATE", "single DELETE"];
+/// The bulk workloads.
+pub const BULK: [&str; 4] = ["bulk INSERT", "bulk UPDATE", "bulk DELETE", "bulk COPY"];
+/// The systems in the order of the tables.
+pub const COLUMNS: [&str; 7] =
+    ["none", "audit", "by_hand", "row_trigger", "statement_trigger", "table_log", "floor"];
+
+/// The ratios that follow from the samples.
+pub fn ratios(samples: &Samples) -> Vec<Ratio> {
+    let mut ratios = Vec::new();
+    let over = |system: &str, workload: &str| samples.overhead(system, workload);
+    for workload in SINGLE {
+        let Some(audit) = over("audit", workload) else { continue };
+        if let Some(by_hand) = over("by_hand", workload) {
+            ratios.push(Ratio::at_most(
+                format!("{workload}: overhead of the event by hand"),
+                audit / by_hand,
+                1.0,
+                0.75,
+            ));
+        }
+        if let Some(trigger) = over("row_trigger", workload) {
+            ratios.push(Ratio::at_most(
+                format!("{workload}: overhead of the PL/pgSQL row trigger"),
+                audit / trigger,
+                0.5,
+                0.4,
+            ));
+        }
+    }
+    for workload in BULK {
+        let Some(audit) = over("audit", workload) else { continue };
+        if let Some(floor) = samples.micros("floor", workload.replace("COPY", "INSERT").as_str()) {
+            ratios.push(Ratio::at_most(
+                format!("{workload}: overhead of the storage floor"),
+                audit / floor,
+                1.5,
+                1.25,
+            ));
+        }
+        let triggers = [over("row_trigger", workload), over("statement_trigger", workload)];
+        if let Some(better) = triggers.into_iter().flatten().min_by(f64::total_cmp) {
+            ratios.push(Ratio::at_most(
+                format!("{workload}: overhead of the better PL/pgSQL trigger"),
+                audit / better,
+                0.65,
+                0.5,
+            ));
+        }
+    }
+    if let (Some(wide), Some(narrow)) = (over("audit", "wide UPDATE"), over("audit", "narrow UPDATE")) {
+        ratios.push(Ratio::at_most(
+            "UPDATE of one column: wide table of ten columns",
+            wide / narrow,
+            2.0,
+            1.3,
+        ));
+    }
+    let log = |system: &str| samples.median(system, "bulk UPDATE", |cost| cost.log);
+    if let (Some(audit), Some(trigger)) = (log("audit"), log("row_trigger")) {
+        ratios.push(Ratio::at_most(
+            "bytes of log per UPDATE: of the PL/pgSQL trigger's",
+            audit / trigger,
+            0.6,
+            0.45,
+        ));
+    }
+    ratios
+}
+
+/// Everything as Markdown.
+pub fn markdown(samples: &Samples, ratios: &[Ratio], environment: &str) -> String {
+    let mut text = format!("{environment}\n\nMicroseconds for each row, medians:\n\n| |");
+    for column in COLUMNS {
+        let _ = write!(text, " {column} |");
+    }
+    text.push_str("\n|---|---|---|---|---|---|---|---|\n");
+    for workload in SINGLE.iter().chain(&BULK).chain(&["wide UPDATE", "narrow UPDATE"]) {
+        let _ = write!(text, "| {workload} |");
+        for column in COLUMNS {
+            match samples.micros(column, workload) {
+                Some(micros) => {
+                    let _ = write!(text, " {micros:.2} |");
+                }
+                None => text.push_str(" |"),
+            }
+        }
+        text.push('\n');
+    }
+    text.push_str("\nBytes for each row: WAL / log with its indexes:\n\n| |");
+    let logged = ["none", "audit", "row_trigger", "statement_trigger", "table_log"];
+    for column in logged {
+        let _ = write!(text, " {column} |");
+    }
+    text.push_str("\n|---|---|---|---|---|---|\n");
+    for workload in BULK.iter().chain(&["wide UPDATE"]) {
+        let _ = write!(text, "| {workload} |");
+        for column in logged {
+            match (samples.median(column, workload, |c| c.wal), samples.median(column, workload, |c| c.log)) {
+                (Some(wal), Some(log)) => {
+                    let _ = write!(text, " {wal:.0} / {log:.0} |");
+                }
+                _ => text.push_str(" |"),
+            }
+        }
+        text.push('\n');
+    }
+    text.push_str("\n| ratio | measured | must | aim | |\n|---|---|---|---|---|\n");
+    for ratio in ratios {
+        let sign = if ratio.at_least { "≥" } else { "≤" };
+        let verdict = match (ratio.kept, ratio.reached) {
+            (_, true) => "aim reached",
+            (true, false) => "must kept",
+            _ => "**missed**",
+        };
+        let _ = writeln!(
+            text,
+            "| {} | {:.2} | {sign} {} | {sign} {} | {verdict} |",
+            ratio.name, ratio.value, ratio.must, ratio.aim
+        );
+    }
+    text
+}
+
+/// What auditing adds to each workload, as a bar chart.
+pub fn chart(samples: &Samples) -> String {
+    let systems = [
+        ("audit", "#1b6ca8"),
+        ("by_hand", "#8ab17d"),
+        ("row_trigger", "#e9c46a"),
+        ("statement_trigger", "#e76f51"),
+        ("table_log", "#7d5ba6"),
+        ("floor", "#bbbbbb"),
+    ];
+    let workloads: Vec<&str> = SINGLE.into_iter().chain(BULK).collect();
+    let value = |system: &str, workload: &str| {
+        if system == "floor" { samples.micros(system, workload) } else { samples.overhead(system, workload) }
+    };
+    let highest = workloads
+        .iter()
+        .flat_map(|workload| systems.iter().filter_map(|(system, _)| value(system, workload)))
+        .fold(1.0, f64::max);
+    let (left, height, group) = (50.0, 300.0, 120.0);
+    let width = left + group * workloads.len() as f64 + 10.0;
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"400\" font-family=\"sans-serif\" font-size=\"11\">\n\
+         <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
+         <text x=\"{left}\" y=\"16\" font-size=\"13\">What auditing adds to each row, in microseconds (medians)</text>\n"
+    );
+    for tick in 0..=4 {
+        let y = 40.0 + height * (1.0 - f64::from(tick) / 4.0);
+        let _ = writeln!(
+            svg,
+            "<line x1=\"{left}\" x2=\"{width}\" y1=\"{y}\" y2=\"{y}\" stroke=\"#ddd\"/>\
+             <text x=\"{}\" y=\"{}\" text-anchor=\"end\">{:.0}</text>",
+            left - 5.0,
+            y + 4.0,
+            highest * f64::from(tick) / 4.0
+        );
+    }
+    for (index, workload) in workloads.iter().enumerate() {
+        let x = left + group * index as f64 + 8.0;
+        for (bar, (system, colour)) in systems.iter().enumerate() {
+            let Some(micros) = value(system, workload) else { continue };
+            let tall = height * micros.max(0.0) / highest;
+            let _ = writeln!(
+                svg,
+                "<rect x=\"{}\" y=\"{}\" width=\"15\" height=\"{tall}\" fill=\"{colour}\"><title>{system} {micros:.2}</title></rect>",
+                x + 17.0 * bar as f64,
+                40.0 + height - tall
+            );
+        }
+        let _ = writeln!(svg, "<text x=\"{}\" y=\"{}\">{workload}</text>", x, 40.0 + height + 16.0);
+    }
+    for (index, (system, colour)) in systems.iter().enumerate() {
+        let x = left + 130.0 * index as f64;
+        let _ = writeln!(
+            svg,
+            "<rect x=\"{x}\" y=\"375\" width=\"10\" height=\"10\" fill=\"{colour}\"/><text x=\"{}\" y=\"384\">{system}</text>",
+            x + 14.0
+        );
+    }
+    svg.push_str("</svg>\n");
+    svg
+}
