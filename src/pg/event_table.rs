@@ -13,6 +13,7 @@ use pgrx::{PgSqlErrorCode, pg_sys};
 
 use super::catalog;
 use super::row::index_oids;
+use super::session;
 use super::value::Value;
 use crate::error::{Error, Result};
 
@@ -116,8 +117,13 @@ struct Partition {
     indexes: Vec<Index>,
     /// Checks, partial or expression indexes, other index methods: through the executor.
     needs_executor: bool,
+    /// Where it and its indexes were last locked.
+    locked: Cell<Place>,
     memory: pg_sys::MemoryContext,
 }
+
+/// A transaction and a subtransaction in it. No transaction has the number zero.
+type Place = (u64, pg_sys::SubTransactionId);
 
 struct Index {
     oid: pg_sys::Oid,
@@ -169,13 +175,25 @@ pub fn insert(time: i64, record: &Record<'_>) -> Result<()> {
             )
             .hint("Attach audit.event_default to audit.event again as its default partition."));
         };
-        // SAFETY: closed below; the lock stays until the transaction ends, so that the partition does too.
-        let relation = unsafe { pg_sys::try_table_open(oid, pg_sys::RowExclusiveLock as i32) };
+        // Locks stay until the transaction ends, so that the partition does too. What this subtransaction locked
+        // before it need not lock again: nobody can have altered it since.
+        let here = (session::transaction_id(), session::subtransaction());
+        let locked = PARTITIONS.with_borrow(|partitions| {
+            partitions.get(&oid).is_some_and(|partition| partition.locked.get() == here)
+        });
+        // SAFETY: closed below.
+        let relation = unsafe {
+            if locked {
+                pg_sys::RelationIdGetRelation(oid)
+            } else {
+                pg_sys::try_table_open(oid, pg_sys::RowExclusiveLock as i32)
+            }
+        };
         // Taking the lock may have told of a new month, or of a dropped one.
         let unchanged = !relation.is_null() && changes == CHANGES.get();
         if unchanged {
             // SAFETY: the relation is open.
-            let inserted = unsafe { insert_into(relation, record) };
+            let inserted = unsafe { insert_into(relation, record, here) };
             // SAFETY: opened above.
             unsafe { pg_sys::table_close(relation, pg_sys::NoLock as i32) };
             return inserted;
@@ -191,7 +209,7 @@ pub fn insert(time: i64, record: &Record<'_>) -> Result<()> {
 
 /// # Safety
 /// `relation` must be an open partition of `audit.event`.
-unsafe fn insert_into(relation: pg_sys::Relation, record: &Record<'_>) -> Result<()> {
+unsafe fn insert_into(relation: pg_sys::Relation, record: &Record<'_>, here: Place) -> Result<()> {
     // SAFETY: as the caller promises; the slot is as wide as the partition's rows and is dropped at the end.
     unsafe {
         let partition = partition(relation)?;
@@ -210,8 +228,9 @@ unsafe fn insert_into(relation: pg_sys::Relation, record: &Record<'_>) -> Result
             insert_through_executor(relation, slot);
         } else {
             insert_into_heap(relation, slot);
-            insert_into_indexes(relation, slot, &partition.indexes);
+            insert_into_indexes(relation, slot, &partition.indexes, partition.locked.get() == here);
         }
+        partition.locked.set(here);
         pg_sys::ExecDropSingleTupleTableSlot(slot);
         Ok(())
     }
@@ -235,6 +254,7 @@ unsafe fn insert_into_indexes(
     relation: pg_sys::Relation,
     slot: *mut pg_sys::TupleTableSlot,
     indexes: &[Index],
+    locked: bool,
 ) {
     let mut values = [pg_sys::Datum::null(); pg_sys::INDEX_MAX_KEYS as usize];
     let mut nulls = [false; pg_sys::INDEX_MAX_KEYS as usize];
@@ -242,7 +262,11 @@ unsafe fn insert_into_indexes(
         // SAFETY: the index is plain, so FormIndexDatum needs no executor state; it is closed here and its
         // lock kept, as the executor does.
         unsafe {
-            let open = pg_sys::index_open(index.oid, pg_sys::RowExclusiveLock as i32);
+            let open = if locked {
+                pg_sys::RelationIdGetRelation(index.oid)
+            } else {
+                pg_sys::index_open(index.oid, pg_sys::RowExclusiveLock as i32)
+            };
             pg_sys::FormIndexDatum(
                 index.info,
                 slot,
@@ -265,7 +289,7 @@ unsafe fn insert_into_indexes(
                 false,
                 index.info,
             );
-            pg_sys::index_close(open, pg_sys::NoLock as i32);
+            pg_sys::RelationClose(open);
         }
     }
 }
@@ -415,6 +439,13 @@ unsafe fn describe(relation: pg_sys::Relation) -> Result<Partition> {
             indexes.push(Index { oid, info, unique: form.indisunique });
             pg_sys::index_close(open, pg_sys::AccessShareLock as i32);
         }
-        Ok(Partition { positions, width: attributes.len(), indexes, needs_executor, memory })
+        Ok(Partition {
+            positions,
+            width: attributes.len(),
+            indexes,
+            needs_executor,
+            locked: Cell::default(),
+            memory,
+        })
     }
 }
