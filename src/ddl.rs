@@ -11,8 +11,8 @@ use crate::pg::catalog;
 use crate::pg::command::run_each;
 use crate::pg::ddl_command::PartitionChange;
 use crate::pg::row::{OpenRelation, TriggerInfo};
-use crate::track;
 use crate::tracking::{Kind, Tracking, Unresolved};
+use crate::triggers;
 
 thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
@@ -42,25 +42,25 @@ pub fn follow(change: PartitionChange) -> Result<()> {
     refuse_foreign_triggers()?;
     // Only then: a restore makes each partition's triggers itself.
     if change.attached {
-        track::add_statement_triggers(None)?;
+        triggers::add_statement_triggers(None)?;
     }
     if change.detached {
-        track::drop_stray_triggers()?;
+        triggers::drop_stray()?;
     }
     let Some(function) = catalog::capture_function() else {
         return Ok(());
     };
-    for table in track::tables_with_triggers()? {
+    for table in triggers::tables()? {
         let Some(open) = OpenRelation::peek(table) else { continue };
-        let triggers = open.relation().triggers(function);
+        let ours = open.relation().triggers(function);
         let columns = open.relation().attributes();
         let primary_key = open.relation().primary_key();
         let (altered, permanent) = (open.is_being_altered(), open.relation().is_permanent());
         drop(open);
         if altered {
-            check_table(table, &triggers, permanent)?;
+            check_table(table, &ours, permanent)?;
         }
-        for trigger in triggers.iter().filter(|trigger| !trigger.is_clone) {
+        for trigger in ours.iter().filter(|trigger| !trigger.is_clone) {
             // A damaged argument is told by the next write, which it makes fail.
             let Some(tracking) = trigger.argument.as_ref().and_then(|json| Tracking::parse(json).ok()) else {
                 continue;
@@ -151,5 +151,5 @@ fn bring_up_to_date(table: pg_sys::Oid, trigger: &TriggerInfo, resolved: &Tracki
         b'D' => ("DISABLE", ""),
         _ => ("ENABLE", ""),
     };
-    track::make_trigger(table, Kind::of(trigger), &resolved.to_argument(), able, mode)
+    triggers::make(table, Kind::of(trigger), &resolved.to_argument(), able, mode)
 }

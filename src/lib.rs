@@ -14,8 +14,10 @@ pub mod record;
 pub mod relations;
 pub mod scope;
 pub mod settings;
+pub mod target;
 pub mod track;
 pub mod tracking;
+pub mod triggers;
 pub mod writer;
 
 pg_module_magic!();

@@ -1,0 +1,136 @@
+//! The triggers of tracked tables: made, replaced and dropped with the extension owner's rights.
+
+use std::collections::BTreeMap;
+
+use pgrx::datum::DatumWithOid;
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use crate::ddl::run_ddl;
+use crate::error::Result;
+use crate::pg::row::OpenRelation;
+use crate::pg::scope::as_extension_owner;
+use crate::track::does_not_fit;
+use crate::tracking::{Kind, Tracking};
+
+/// The tables that have a trigger of the extension's.
+pub fn tables() -> Result<Vec<pg_sys::Oid>> {
+    let tables = Spi::connect(|client| {
+        let rows = client.select(
+            "SELECT DISTINCT t.tgrelid FROM pg_catalog.pg_trigger t
+             JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
+             JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+             WHERE n.nspname = 'audit' AND p.proname = 'capture' AND t.tgparentid = 0
+             ORDER BY t.tgrelid",
+            None,
+            &[],
+        )?;
+        let mut tables = Vec::new();
+        for row in rows {
+            tables.extend(row.get::<pg_sys::Oid>(1)?);
+        }
+        Ok::<_, pgrx::spi::SpiError>(tables)
+    })?;
+    Ok(tables)
+}
+
+/// Makes or replaces the table's triggers, so that they carry these settings.
+pub fn apply(target: pg_sys::Oid, tracking: &Tracking) -> Result<()> {
+    let argument = tracking.to_argument();
+    make(target, Kind::Row, &argument, "ENABLE", tracking.mode())?;
+    make(target, Kind::Truncate, &argument, "ENABLE", tracking.mode())?;
+    add_statement_triggers(Some(target))
+}
+
+/// Makes the statement triggers of partitions, which PostgreSQL does not inherit as it does row triggers: all of
+/// `target`'s anew, or those that are missing anywhere.
+pub fn add_statement_triggers(target: Option<pg_sys::Oid>) -> Result<()> {
+    let wanted = as_extension_owner(|| {
+        Spi::connect(|client| {
+            let rows = client.select(
+                "SELECT p.relid, t.on_truncate, r.tgargs
+                 FROM pg_catalog.pg_trigger r
+                 JOIN pg_catalog.pg_class root ON root.oid = r.tgrelid AND root.relkind = 'p'
+                 CROSS JOIN LATERAL pg_catalog.pg_partition_tree(r.tgrelid) p
+                 JOIN pg_catalog.pg_class c ON c.oid = p.relid
+                 CROSS JOIN LATERAL (VALUES ($1, true, p.level > 0), ($2, false, c.relkind = 'p'))
+                     t (name, on_truncate, wanted)
+                 WHERE r.tgname = $3 AND r.tgparentid = 0 AND r.tgfoid = 'audit.capture()'::regprocedure AND t.wanted
+                   AND CASE WHEN $4 IS NOT NULL THEN r.tgrelid = $4
+                            ELSE NOT EXISTS (SELECT FROM pg_catalog.pg_trigger x
+                                             WHERE x.tgrelid = p.relid AND x.tgname = t.name AND x.tgfoid = r.tgfoid) END
+                 ORDER BY p.relid, t.name",
+                None,
+                &[
+                    Kind::Truncate.name().into(),
+                    Kind::End.name().into(),
+                    Kind::Row.name().into(),
+                    target.into(),
+                ],
+            )?;
+            let mut wanted = Vec::new();
+            for row in rows {
+                if let (Some(table), Some(on_truncate), Some(argument)) =
+                    (row.get::<pg_sys::Oid>(1)?, row.get::<bool>(2)?, row.get::<Vec<u8>>(3)?)
+                {
+                    wanted.push((table, on_truncate, argument));
+                }
+            }
+            Ok::<_, pgrx::spi::SpiError>(wanted)
+        })
+    })?;
+    for (table, on_truncate, argument) in wanted {
+        let Ok(tracking) = Tracking::parse(argument.strip_suffix(b"\0").unwrap_or(&argument)) else {
+            continue;
+        };
+        if !on_truncate {
+            make(table, Kind::End, "", "ENABLE", tracking.mode())?;
+            continue;
+        }
+        // Names are the same in partitions, numbers are not.
+        let (columns, primary_key) = {
+            let open = OpenRelation::open(table);
+            (open.relation().attributes(), open.relation().primary_key())
+        };
+        let own = Tracking { attnums: BTreeMap::new(), keyed: false, ..tracking }
+            .resolved(table, &columns, &primary_key)
+            .map_err(|unresolved| does_not_fit(&unresolved))?;
+        make(table, Kind::Truncate, &own.to_argument(), "ENABLE", own.mode())?;
+    }
+    Ok(())
+}
+
+/// Drops the statement triggers of what is no partition of a tracked table any more.
+pub fn drop_stray() -> Result<()> {
+    run_as_owner(
+        "SELECT format('DROP TRIGGER %I ON %s', s.tgname, s.tgrelid::regclass)
+         FROM pg_catalog.pg_trigger s
+         WHERE s.tgfoid = 'audit.capture()'::regprocedure AND s.tgname IN ($1, $2)
+           AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger r
+                           WHERE r.tgrelid = s.tgrelid AND r.tgname = $3 AND r.tgfoid = s.tgfoid)",
+        &[Kind::Truncate.name().into(), Kind::End.name().into(), Kind::Row.name().into()],
+    )
+}
+
+/// Makes or replaces one trigger, as `ALTER TABLE … <able> <mode> TRIGGER` says.
+pub fn make(target: pg_sys::Oid, kind: Kind, argument: &str, able: &str, mode: &str) -> Result<()> {
+    let (events, level) = match kind {
+        Kind::Row => ("INSERT OR UPDATE OR DELETE", "ROW"),
+        Kind::Truncate => ("TRUNCATE", "STATEMENT"),
+        Kind::End => ("UPDATE", "STATEMENT"),
+    };
+    run_as_owner(
+        "SELECT format('CREATE OR REPLACE TRIGGER %I AFTER %s ON %s FOR EACH %s EXECUTE FUNCTION audit.capture(%s)',
+                       $1, $2, $3::regclass, $4, CASE WHEN $5 <> '' THEN quote_literal($5) ELSE '' END)",
+        &[kind.name().into(), events.into(), target.into(), level.into(), argument.into()],
+    )?;
+    run_as_owner(
+        "SELECT format('ALTER TABLE %s %s %s TRIGGER %I', $1::regclass, $2, $3, $4)",
+        &[target.into(), able.into(), mode.into(), kind.name().into()],
+    )
+}
+
+/// Runs the commands that `query` puts together, one a row, with the extension owner's rights.
+pub fn run_as_owner(query: &str, arguments: &[DatumWithOid<'_>]) -> Result<()> {
+    as_extension_owner(|| run_ddl(query, arguments))
+}
