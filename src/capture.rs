@@ -33,6 +33,13 @@ struct Side<'a> {
     row: Row<'a>,
 }
 
+impl<'a> Side<'a> {
+    /// The side of a row that left its partition.
+    fn left(departure: &'a Move) -> Self {
+        Self { plan: &departure.plan, row: departure.row.row() }
+    }
+}
+
 /// Records what the trigger was called for.
 pub fn capture(call: &TriggerCall<'_>) -> Result<()> {
     if !call.is_for_row() && call.operation() != Operation::Truncate {
@@ -47,7 +54,7 @@ pub fn capture(call: &TriggerCall<'_>) -> Result<()> {
             if plan.partition_of.is_some() {
                 let depth = session::trigger_depth();
                 while let Some(departure) = moves::take(depth) {
-                    let before = Side { plan: &departure.plan, row: departure.row.row() };
+                    let before = Side::left(&departure);
                     if departure.arrives(&plan, depth) {
                         return updated(before, after);
                     }
@@ -82,18 +89,11 @@ pub fn capture(call: &TriggerCall<'_>) -> Result<()> {
     }
 }
 
-/// Records as deleted whatever row still waits to arrive somewhere: the transaction is about to commit.
-pub fn settle_all() -> Result<()> {
-    while let Some(departure) = moves::take_any() {
-        deleted(Side { plan: &departure.plan, row: departure.row.row() })?;
-    }
-    Ok(())
-}
-
-/// Records as deleted a row that waited at this trigger depth and did not arrive.
-fn settle(depth: i32) -> Result<()> {
+/// Records as deleted the rows that waited at this trigger depth or deeper and did not arrive; at depth zero all of
+/// them, since the transaction is about to commit.
+pub fn settle(depth: i32) -> Result<()> {
     while let Some(departure) = moves::take(depth) {
-        deleted(Side { plan: &departure.plan, row: departure.row.row() })?;
+        deleted(Side::left(&departure))?;
     }
     Ok(())
 }

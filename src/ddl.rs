@@ -50,7 +50,7 @@ pub fn follow(change: PartitionChange) -> Result<()> {
     let Some(function) = catalog::capture_function() else {
         return Ok(());
     };
-    for table in triggers::tables()? {
+    for table in triggers::tables(function)? {
         let Some(open) = OpenRelation::peek(table) else { continue };
         let ours = open.relation().triggers(function);
         let columns = open.relation().attributes();
@@ -109,7 +109,7 @@ fn refuse_foreign_triggers() -> Result<()> {
 
 /// What a tracked table may not become.
 fn check_table(table: pg_sys::Oid, triggers: &[TriggerInfo], permanent: bool) -> Result<()> {
-    let name = || catalog::to_utf8(&catalog::qualified_name(table));
+    let name = || catalog::shown_name(table);
     if !permanent && !triggers.is_empty() {
         return Err(Error::new(
             PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -135,7 +135,7 @@ fn check_table(table: pg_sys::Oid, triggers: &[TriggerInfo], permanent: bool) ->
 }
 
 fn refused(table: pg_sys::Oid, unresolved: &Unresolved) -> Error {
-    let table = catalog::to_utf8(&catalog::qualified_name(table));
+    let table = catalog::shown_name(table);
     Error::new(
         PgSqlErrorCode::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
         format!("the audit of {table} would lose its {}", unresolved.argument),

@@ -46,14 +46,9 @@ pub fn wait(departure: Move) {
     WAITING.with_borrow_mut(|waiting| waiting.push(departure));
 }
 
-/// The row that waits at this trigger depth, if any: what comes next settles it.
+/// The row that waits at this trigger depth or deeper, if any: what comes next settles it.
 pub fn take(depth: i32) -> Option<Move> {
     WAITING.with_borrow_mut(|waiting| waiting.pop_if(|last| last.depth >= depth))
-}
-
-/// The row that waits at any depth: its transaction is about to commit.
-pub fn take_any() -> Option<Move> {
-    WAITING.with_borrow_mut(Vec::pop)
 }
 
 /// Forgets rows of a subtransaction that was rolled back, or of the whole transaction.

@@ -232,7 +232,7 @@ fn settings_of(
     relation: Relation<'_>,
     attributes: &[Option<Attribute>],
 ) -> Result<Tracking> {
-    let table = || catalog::to_utf8(&catalog::qualified_name(relation.oid()));
+    let table = || catalog::shown_name(relation.oid());
     let arguments = call.arguments();
     let [argument] = arguments[..] else {
         return Err(damaged(format!("the audit trigger of {} does not have one argument", table())));

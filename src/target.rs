@@ -32,7 +32,7 @@ impl Table {
         Self::may_configure(oid)?.ok_or_else(missing)?;
         OpenRelation::lock(oid).ok_or_else(missing)?;
         let (kind, persistence, schema) = Self::may_configure(oid)?.ok_or_else(missing)?;
-        let name = catalog::to_utf8(&catalog::qualified_name(oid));
+        let name = catalog::shown_name(oid);
         // The schema of a temporary table has a number that says nothing.
         let name =
             if persistence == "t" { name.rsplit('.').next().unwrap_or_default().to_owned() } else { name };
@@ -74,7 +74,7 @@ impl Table {
         if !owns {
             return Err(Error::new(
                 PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
-                format!("must be owner of table {}", catalog::to_utf8(&catalog::qualified_name(oid))),
+                format!("must be owner of table {}", catalog::shown_name(oid)),
             )
             .hint("Call it as the table's owner, or as a superuser."));
         }
@@ -127,7 +127,7 @@ impl Table {
     /// A partition of a tracked table has that table's settings.
     pub fn check_no_partition(&self) -> Result<()> {
         if self.triggers().iter().any(|trigger| trigger.is_clone) {
-            let root = catalog::to_utf8(&catalog::qualified_name(catalog::root_of(self.oid)));
+            let root = catalog::shown_name(catalog::root_of(self.oid));
             return Err(Error::new(
                 PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
                 format!("{} is tracked as a partition of {root}", self.name),
@@ -148,7 +148,7 @@ impl Table {
         {
             let triggers = function.and_then(|f| Some(OpenRelation::peek(table)?.relation().triggers(f)));
             if triggers.is_some_and(|t| t.iter().any(|trigger| trigger.for_row && !trigger.is_clone)) {
-                let partition = catalog::to_utf8(&catalog::qualified_name(table));
+                let partition = catalog::shown_name(table);
                 return Err(Error::new(
                     PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                     format!("partition {partition} of {} is tracked with settings of its own", self.name),

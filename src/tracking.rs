@@ -139,7 +139,7 @@ impl Problem {
 
 impl std::fmt::Display for Unresolved {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let name = |table: &pg_sys::Oid| catalog::to_utf8(&catalog::qualified_name(*table));
+        let name = |table: &pg_sys::Oid| catalog::shown_name(*table);
         write!(f, "{}: ", self.argument)?;
         match &self.problem {
             Problem::NoColumn { table, column } => {

@@ -13,17 +13,14 @@ use crate::pg::scope::as_extension_owner;
 use crate::track::does_not_fit;
 use crate::tracking::{Kind, Tracking};
 
-/// The tables that have a trigger of the extension's.
-pub fn tables() -> Result<Vec<pg_sys::Oid>> {
+/// The tables that have a trigger with this function, the extension's.
+pub fn tables(function: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
     let tables = Spi::connect(|client| {
         let rows = client.select(
-            "SELECT DISTINCT t.tgrelid FROM pg_catalog.pg_trigger t
-             JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
-             JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-             WHERE n.nspname = 'audit' AND p.proname = 'capture' AND t.tgparentid = 0
-             ORDER BY t.tgrelid",
+            "SELECT DISTINCT tgrelid FROM pg_catalog.pg_trigger
+             WHERE tgfoid OPERATOR(pg_catalog.=) $1 AND tgparentid OPERATOR(pg_catalog.=) 0 ORDER BY tgrelid",
             None,
-            &[],
+            &[function.into()],
         )?;
         let mut tables = Vec::new();
         for row in rows {

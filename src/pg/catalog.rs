@@ -15,6 +15,11 @@ pub fn qualified_name(relation: pg_sys::Oid) -> Vec<u8> {
     }
 }
 
+/// The same in UTF-8, for messages.
+pub fn shown_name(relation: pg_sys::Oid) -> String {
+    to_utf8(&qualified_name(relation))
+}
+
 /// The OID of a table of the extension, `None` if it is not there.
 pub fn own_table(name: &CStr) -> Option<pg_sys::Oid> {
     // SAFETY: look-ups by C string.

@@ -12,6 +12,7 @@ use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use pgrx::{PgSqlErrorCode, pg_sys};
 
 use super::catalog;
+use super::output::PlanMemory;
 use super::row::index_oids;
 use super::session;
 use super::value::Value;
@@ -119,7 +120,8 @@ struct Partition {
     needs_executor: bool,
     /// Where it and its indexes were last locked.
     locked: Cell<Place>,
-    memory: pg_sys::MemoryContext,
+    // What the indexes' descriptions live in.
+    _memory: PlanMemory,
 }
 
 /// A transaction and a subtransaction in it. No transaction has the number zero.
@@ -129,13 +131,6 @@ struct Index {
     oid: pg_sys::Oid,
     info: *mut pg_sys::IndexInfo,
     unique: bool,
-}
-
-impl Drop for Partition {
-    fn drop(&mut self) {
-        // SAFETY: the context is this partition's alone.
-        unsafe { pg_sys::MemoryContextDelete(self.memory) }
-    }
 }
 
 thread_local! {
@@ -388,7 +383,7 @@ unsafe fn describe(relation: pg_sys::Relation) -> Result<Partition> {
     // copied into a context of its own.
     unsafe {
         if (*(*relation).rd_rel).relkind as u8 != pg_sys::RELKIND_RELATION {
-            let name = catalog::to_utf8(&catalog::qualified_name((*relation).rd_id));
+            let name = catalog::shown_name((*relation).rd_id);
             return Err(Error::new(
                 PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
                 format!("partition {name} of audit.event is no ordinary table"),
@@ -415,18 +410,12 @@ unsafe fn describe(relation: pg_sys::Relation) -> Result<Partition> {
             attributes.iter().enumerate().any(|(position, a)| a.attnotnull && !filled.contains(&position))
                 || (!descriptor.constr.is_null() && (*descriptor.constr).num_check > 0);
 
-        let memory = pg_sys::AllocSetContextCreateInternal(
-            pg_sys::CacheMemoryContext,
-            c"audit partition".as_ptr(),
-            pg_sys::ALLOCSET_SMALL_MINSIZE as usize,
-            pg_sys::ALLOCSET_SMALL_INITSIZE as usize,
-            pg_sys::ALLOCSET_SMALL_MAXSIZE as usize,
-        );
+        let memory = PlanMemory::create();
         let mut indexes = Vec::new();
         for oid in index_oids(relation) {
             let open = pg_sys::index_open(oid, pg_sys::AccessShareLock as i32);
             let form = &*(*open).rd_index;
-            let previous = pg_sys::MemoryContextSwitchTo(memory);
+            let previous = pg_sys::MemoryContextSwitchTo(memory.0);
             let info = pg_sys::BuildIndexInfo(open);
             pg_sys::MemoryContextSwitchTo(previous);
             let plain = (*(*open).rd_rel).relam == pg_sys::BTREE_AM_OID
@@ -445,7 +434,7 @@ unsafe fn describe(relation: pg_sys::Relation) -> Result<Partition> {
             indexes,
             needs_executor,
             locked: Cell::default(),
-            memory,
+            _memory: memory,
         })
     }
 }

@@ -46,7 +46,7 @@ unsafe extern "C-unwind" fn transaction_ends(
 ) {
     match event {
         pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT | pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE => {
-            if let Err(error) = crate::capture::settle_all() {
+            if let Err(error) = crate::capture::settle(0) {
                 error.raise();
             }
         }

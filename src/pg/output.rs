@@ -13,7 +13,7 @@ unsafe extern "C" {
 const BYTEA_OUTPUT_HEX: c_int = 1;
 
 /// Memory that lives as long as a cached plan: what PostgreSQL's functions keep between calls.
-pub struct PlanMemory(pg_sys::MemoryContext);
+pub struct PlanMemory(pub(super) pg_sys::MemoryContext);
 
 impl PlanMemory {
     /// A new, empty context.

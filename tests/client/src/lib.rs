@@ -203,3 +203,8 @@ pub fn refused<T>(result: Result<T, postgres::Error>) -> (SqlState, String, Stri
     let error = error.as_db_error().unwrap_or_else(|| panic!("not an error of the server: {error}"));
     (error.code().clone(), error.message().to_owned(), error.hint().unwrap_or_default().to_owned())
 }
+
+/// The first column of a query's rows, a text that is not NULL.
+pub fn texts(client: &mut Client, query: &str) -> Vec<String> {
+    client.query(query, &[]).expect("the query runs").iter().map(|row| row.get(0)).collect()
+}

@@ -1,10 +1,6 @@
 //! DDL beside auditing: who may do it, what it changes, what it must not break.
 
-use audit_client_tests::{Cluster, Database, SqlState, refused};
-
-fn texts(client: &mut postgres::Client, query: &str) -> Vec<String> {
-    client.query(query, &[]).unwrap().iter().map(|row| row.get(0)).collect()
-}
+use audit_client_tests::{Cluster, Database, SqlState, refused, texts};
 
 #[test]
 fn a_role_without_any_audit_right_does_its_ddl() {

@@ -1,10 +1,6 @@
 //! What broke in earlier audit systems and has no better place; tests/LESSONS.md lists all of them.
 
-use audit_client_tests::{Cluster, Database, SqlState, refused};
-
-fn texts(client: &mut postgres::Client, query: &str) -> Vec<String> {
-    client.query(query, &[]).unwrap().iter().map(|row| row.get(0)).collect()
-}
+use audit_client_tests::{Cluster, Database, SqlState, refused, texts};
 
 const EVENTS: &str = "SELECT concat_ws(' ', action, resource_id, before_state, after_state) FROM audit.event ORDER BY event_id";
 
