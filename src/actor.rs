@@ -9,13 +9,13 @@ use std::rc::Rc;
 use pgrx::{PgSqlErrorCode, pg_sys};
 
 use crate::error::{Error, Result};
-use crate::pg::value::Text;
+use crate::pg::value::{Text, shorter_identifier};
 use crate::pg::{catalog, session};
 use crate::settings;
 
 /// Who acts.
 pub struct Actor {
-    /// `audit.actor_id`.
+    /// `audit.actor_id`, shortened where no index could hold it.
     pub id: Option<Text>,
     /// `audit.actor_type`.
     pub kind: Option<Text>,
@@ -35,6 +35,7 @@ pub struct Actor {
 /// What an [`Actor`] was made from.
 #[derive(PartialEq)]
 struct Origin {
+    id: Option<Box<CStr>>,
     session_role: pg_sys::Oid,
     outer_role: pg_sys::Oid,
     metadata: Option<Box<CStr>>,
@@ -77,7 +78,7 @@ impl Actor {
         self.made_from.session_role == session::session_role()
             && self.made_from.outer_role == session::outer_role()
             && self.made_from.metadata.as_deref() == settings::metadata()
-            && same(self.id.as_ref(), settings::actor_id())
+            && self.made_from.id.as_deref() == settings::actor_id()
             && same(self.kind.as_ref(), settings::actor_type())
             && self.application_name.as_ref().map_or(&b""[..], Text::bytes) == session::application_name()
     }
@@ -86,12 +87,13 @@ impl Actor {
         let text = |value: Option<&CStr>| value.map(|value| Text::new(value.to_bytes()));
         let application_name = session::application_name();
         let made_from = Origin {
+            id: settings::actor_id().map(Into::into),
             session_role: session::session_role(),
             outer_role: session::outer_role(),
             metadata: settings::metadata().map(Into::into),
         };
         Self {
-            id: text(settings::actor_id()),
+            id: text(settings::actor_id()).map(|id| shorter_identifier(id.value()).unwrap_or(id)),
             kind: text(settings::actor_type()),
             metadata: settings::metadata().map(session::jsonb),
             session_role: Text::new(&catalog::role_name(made_from.session_role)),

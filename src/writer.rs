@@ -38,13 +38,10 @@ thread_local! {
     static IDS: RefCell<Option<Generator>> = const { RefCell::new(None) };
 }
 
-/// The longest identifier that is stored whole, in bytes: three of them fit into an index entry, which holds 2,704.
-const LONGEST_IDENTIFIER: usize = 800;
-
 /// What is stored instead of identifiers that no index could hold: their beginning and their MD5.
 fn shortened(event: &Event<'_>) -> [Option<Text>; 4] {
     [event.resource_type, event.resource_id, event.organisation_id, event.project_id]
-        .map(|value| value.and_then(|value| shorter_identifier(value, LONGEST_IDENTIFIER)))
+        .map(|value| value.and_then(shorter_identifier))
 }
 
 /// Stores the event and returns its id. It commits with the transaction, or not at all.

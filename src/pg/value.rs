@@ -169,18 +169,24 @@ impl Text {
     }
 }
 
-/// What stands for a text of more than `longest` bytes: its beginning, cut between two characters, and its MD5.
+/// The longest identifier that is stored whole, in bytes: three of them fit into an index entry, which holds 2,704.
+const LONGEST_IDENTIFIER: usize = 800;
+
+/// What stands for an identifier that no index could hold: its beginning, cut between two characters, and its MD5.
 /// `None` for a shorter one.
-pub fn shorter_identifier(value: Value<'_>, longest: usize) -> Option<Text> {
+pub fn shorter_identifier(value: Value<'_>) -> Option<Text> {
     // SAFETY: the value is a text; md5_text returns one too.
     unsafe {
         let bytes = varlena_bytes(value.datum());
-        if bytes.len() <= longest {
+        if bytes.len() <= LONGEST_IDENTIFIER {
             return None;
         }
         const DIGEST: usize = " md5:".len() + 32;
-        let kept = pg_sys::pg_mbcliplen(bytes.as_ptr().cast(), bytes.len() as i32, (longest - DIGEST) as i32)
-            as usize;
+        let kept = pg_sys::pg_mbcliplen(
+            bytes.as_ptr().cast(),
+            bytes.len() as i32,
+            (LONGEST_IDENTIFIER - DIGEST) as i32,
+        ) as usize;
         let digest = pgrx::direct_function_call_as_datum(pg_sys::md5_text, &[Some(value.datum())])
             .expect("md5 returns a value");
         Some(Text::new(&[&bytes[..kept], b" md5:", varlena_bytes(digest)].concat()))

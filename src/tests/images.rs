@@ -230,7 +230,9 @@ mod tests {
              INSERT INTO t SELECT n, string_agg(md5((n * k)::text), 'é') FROM generate_series(1, 2) n, generate_series(1, 300) k GROUP BY n;
              SELECT audit.record('a.b', 'x', repeat(md5('r'), 1000));
              CREATE TABLE padded (id char(10) PRIMARY KEY); SELECT audit.track('padded', 'padded');
-             INSERT INTO padded VALUES ('ab');");
+             INSERT INTO padded VALUES ('ab');
+             SELECT set_config('audit.actor_id', string_agg(md5(k::text), ''), true) FROM generate_series(1, 300) k;
+             SELECT audit.record('by.one', 'x', 'y');");
         let told_apart: bool = value(
             "SELECT count(DISTINCT organisation_id) = 2 AND bool_and(length(organisation_id) < 800 AND organisation_id ~ ' md5:[0-9a-f]{32}$'
                     AND length(after_state ->> 'org') > 9000)
@@ -244,6 +246,10 @@ mod tests {
         assert_eq!(
             value::<String>("SELECT resource_id FROM audit.event WHERE action = 'padded.created'"),
             "ab"
+        );
+        assert_eq!(
+            value::<i32>("SELECT octet_length(actor_id) FROM audit.event WHERE action = 'by.one'"),
+            800
         );
     }
 

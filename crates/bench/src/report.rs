@@ -5,24 +5,71 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::workloads::Cost;
+use crate::workloads::{Cost, Sizes};
 
-/// All samples, by system and workload.
-#[derive(Default)]
-pub struct Samples(BTreeMap<(String, String), Vec<Cost>>);
+/// Where and how it was measured.
+#[derive(Serialize)]
+pub struct Environment {
+    /// PostgreSQL's version.
+    pub postgresql: String,
+    /// The processor, how many of them, and the memory.
+    pub machine: String,
+    /// Rounds that were measured.
+    pub rounds: u32,
+    /// Rows of a bulk statement and of the wide table, and statements of a loop.
+    pub sizes: Sizes,
+}
+
+impl Environment {
+    /// Reads what the machine is.
+    pub fn read(postgresql: String, rounds: u32, sizes: Sizes) -> Self {
+        let line = |file: &str, key: &str| {
+            let text = std::fs::read_to_string(file).unwrap_or_default();
+            let line = text.lines().find(|line| line.starts_with(key)).unwrap_or_default();
+            line.split_once(':').map_or_else(String::new, |(_, value)| value.trim().to_owned())
+        };
+        let machine = format!(
+            "{} x {}, {} of memory",
+            std::thread::available_parallelism().map_or(0, usize::from),
+            line("/proc/cpuinfo", "model name"),
+            line("/proc/meminfo", "MemTotal")
+        );
+        Self { postgresql, machine, rounds, sizes }
+    }
+}
+
+/// All samples, by workload and system.
+#[derive(Default, Serialize)]
+pub struct Samples {
+    costs: BTreeMap<String, BTreeMap<String, Vec<Cost>>>,
+    /// Transactions per second, by number of clients and system.
+    throughput: BTreeMap<u32, BTreeMap<String, Vec<f64>>>,
+}
+
+fn middle(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
 
 impl Samples {
     /// Adds one round's cost.
     pub fn add(&mut self, system: &str, workload: &str, cost: Cost) {
-        self.0.entry((system.to_owned(), workload.to_owned())).or_default().push(cost);
+        self.costs.entry(workload.into()).or_default().entry(system.into()).or_default().push(cost);
+    }
+
+    /// Adds one round's transactions per second.
+    pub fn add_throughput(&mut self, system: &str, clients: u32, tps: f64) {
+        self.throughput.entry(clients).or_default().entry(system.into()).or_default().push(tps);
     }
 
     /// The median of one part of the cost.
     pub fn median(&self, system: &str, workload: &str, part: fn(&Cost) -> f64) -> Option<f64> {
-        let costs = self.0.get(&(system.to_owned(), workload.to_owned()))?;
-        let mut values: Vec<f64> = costs.iter().map(part).collect();
-        values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied()
+        middle(self.costs.get(workload)?.get(system)?.iter().map(part).collect())
+    }
+
+    /// Median transactions per second.
+    pub fn throughput(&self, system: &str, clients: u32) -> Option<f64> {
+        middle(self.throughput.get(&clients)?.get(system)?.clone())
     }
 
     /// Median microseconds for each row.
@@ -91,6 +138,9 @@ pub const BULK: [&str; 4] = ["bulk INSERT", "bulk UPDATE", "bulk DELETE", "bulk 
 pub const COLUMNS: [&str; 7] =
     ["none", "audit", "by_hand", "row_trigger", "statement_trigger", "table_log", "floor"];
 
+/// The systems whose throughput is measured.
+const SERVING: [&str; 3] = ["none", "audit", "row_trigger"];
+
 /// The ratios that follow from the samples.
 pub fn ratios(samples: &Samples) -> Vec<Ratio> {
     let mut ratios = Vec::new();
@@ -151,12 +201,26 @@ pub fn ratios(samples: &Samples) -> Vec<Ratio> {
             0.45,
         ));
     }
+    if let (Some(audit), Some(none)) = (samples.throughput("audit", 8), samples.throughput("none", 8)) {
+        ratios.push(Ratio::at_least("8 clients, throughput of no audit", audit / none, 0.8, 0.9));
+    }
     ratios
 }
 
+/// Everything as JSON.
+pub fn json(samples: &Samples, ratios: &[Ratio], environment: &Environment) -> String {
+    let everything = serde_json::json!({ "environment": environment, "ratios": ratios, "samples": samples });
+    serde_json::to_string_pretty(&everything).expect("results are JSON")
+}
+
 /// Everything as Markdown.
-pub fn markdown(samples: &Samples, ratios: &[Ratio], environment: &str) -> String {
-    let mut text = format!("{environment}\n\nMicroseconds for each row, medians:\n\n| |");
+pub fn markdown(samples: &Samples, ratios: &[Ratio], environment: &Environment) -> String {
+    let Environment { postgresql, machine, rounds, sizes } = environment;
+    let Sizes { bulk, single, wide } = sizes;
+    let mut text = format!(
+        "{postgresql}; {machine}; {rounds} rounds; {bulk} rows in one statement, {single} single-row statements, \
+         {wide} rows of the wide table.\n\nMicroseconds for each row, medians:\n\n| |"
+    );
     for column in COLUMNS {
         let _ = write!(text, " {column} |");
     }
@@ -188,6 +252,20 @@ pub fn markdown(samples: &Samples, ratios: &[Ratio], environment: &str) -> Strin
                 }
                 _ => text.push_str(" |"),
             }
+        }
+        text.push('\n');
+    }
+    text.push_str(
+        "\nTransactions per second, single-row UPDATEs with synchronous_commit on, medians:\n\n| clients |",
+    );
+    for system in SERVING {
+        let _ = write!(text, " {system} |");
+    }
+    text.push_str("\n|---|---|---|---|\n");
+    for clients in [1, 8] {
+        let _ = write!(text, "| {clients} |");
+        for system in SERVING {
+            let _ = write!(text, " {:.0} |", samples.throughput(system, clients).unwrap_or(f64::NAN));
         }
         text.push('\n');
     }

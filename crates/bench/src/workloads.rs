@@ -4,11 +4,12 @@ use std::time::Instant;
 
 use audit_client_tests::Cluster;
 use postgres::Client;
+use serde::Serialize;
 
 use crate::systems::{ITEM, System, wide_row};
 
 /// What one workload cost in one round.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Cost {
     /// Microseconds for each row.
     pub micros: f64,
@@ -26,7 +27,7 @@ pub struct Bench {
 }
 
 /// Rows of a bulk statement, and statements of a loop.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Serialize)]
 pub struct Sizes {
     /// Rows in one statement.
     pub bulk: u32,
@@ -47,7 +48,8 @@ impl Bench {
 
     /// Runs every workload once: name and cost.
     pub fn round(&mut self, sizes: Sizes) -> Vec<(&'static str, Cost)> {
-        let Sizes { bulk, single, wide } = sizes;
+        let Sizes { single, wide, .. } = sizes;
+        let bulk = self.system.bulk(sizes.bulk);
         let mut costs = Vec::new();
         // A warm cache, the same size of the tables, and an empty log before each; no checkpoint in between.
         self.run("TRUNCATE item, wide");
@@ -144,9 +146,11 @@ impl Bench {
 
     /// The most private memory the backend had while it updated `rows` rows, in MB, less what it had before.
     pub fn peak_memory(&mut self, rows: u32) -> f64 {
-        self.run("TRUNCATE item");
-        self.run(&format!("INSERT INTO item SELECT {ITEM} FROM generate_series(1, {rows}) n"));
-        self.empty_log();
+        self.run(&format!(
+            "TRUNCATE item; ALTER TABLE item DISABLE TRIGGER USER;
+             INSERT INTO item SELECT {ITEM} FROM generate_series(1, {rows}) n;
+             ALTER TABLE item ENABLE TRIGGER USER"
+        ));
         let pid: i32 = self.client.query_one("SELECT pg_backend_pid()", &[]).expect("a pid").get(0);
         let memory = move || {
             let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
@@ -170,8 +174,6 @@ impl Bench {
         self.run("UPDATE item SET amount = amount + 1");
         done.store(true, std::sync::atomic::Ordering::Relaxed);
         let peak = watcher.join().expect("the watcher ends");
-        self.empty_log();
-        self.run("TRUNCATE item");
         peak - before
     }
 
