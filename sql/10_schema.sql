@@ -92,6 +92,15 @@ CREATE INDEX event_default_project ON audit.event_default (project_id, event_id)
 CREATE INDEX event_default_resource ON audit.event_default (resource_id, resource_type, event_id) WITH (deduplicate_items = off);
 CREATE INDEX event_default_actor ON audit.event_default (actor_id, event_id) WITH (deduplicate_items = off);
 CREATE INDEX event_default_action ON audit.event_default (action, event_id) WITH (deduplicate_items = off);
+-- Images that are too long for a page are compressed five to ten times faster by lz4, where the server has it.
+DO $$
+BEGIN
+    ALTER TABLE audit.event_default ALTER before_state SET COMPRESSION lz4, ALTER after_state SET COMPRESSION lz4,
+                                    ALTER metadata SET COMPRESSION lz4;
+EXCEPTION WHEN feature_not_supported THEN
+    NULL;
+END
+$$;
 SELECT pg_extension_config_dump('audit.event_default', '');
 
 -- Row-level security without a policy lets nobody in, whatever was granted: readers go through audit.event.

@@ -254,6 +254,18 @@ mod tests {
     }
 
     #[pg_test]
+    fn long_images_are_compressed_as_fast_as_the_server_can() {
+        run("CREATE TABLE t (id int PRIMARY KEY, v text); SELECT audit.track('t', 't');
+             CALL audit.maintain();
+             INSERT INTO t VALUES (1, repeat('some text ', 2000));");
+        let best: String = value(
+            "SELECT CASE WHEN 'lz4' = ANY (enumvals) THEN 'lz4' ELSE 'pglz' END FROM pg_settings
+             WHERE name = 'default_toast_compression'",
+        );
+        assert_eq!(value::<String>("SELECT pg_column_compression(after_state) FROM audit.event"), best);
+    }
+
+    #[pg_test]
     fn json_deeper_than_jsonb_goes_is_a_string() {
         run("CREATE TABLE deep (id int PRIMARY KEY, j json);
              INSERT INTO deep VALUES (1, (repeat('[', 6000) || repeat(']', 6000))::json);
