@@ -10,12 +10,12 @@ use pgrx::{PgSqlErrorCode, pg_sys};
 use crate::error::{Error, Result};
 use crate::pg::catalog;
 use crate::pg::encode::Encoder;
-use crate::pg::lookup::Lookup;
+use crate::pg::lookup::{Lookup, key_columns};
 use crate::pg::output::{Output, PlanMemory};
-use crate::pg::row::{Attribute, Operation, Relation, RowTrigger, TriggerCall};
+use crate::pg::row::{Attribute, OpenRelation, Operation, Relation, RowTrigger, TriggerCall};
 use crate::pg::value::Text;
 use crate::scope::Scope;
-use crate::tracking::{Tracking, resolve};
+use crate::tracking::{Step, Tracking, resolve};
 use crate::writer::Event;
 
 /// How to turn a row of one table into an event.
@@ -88,8 +88,8 @@ impl Plan {
 
     /// The columns of the resource's id and scope, which images may leave out.
     pub fn identifying(&self) -> impl Iterator<Item = (usize, &Attribute)> {
-        let scopes =
-            self.organisation_id.iter().chain(&self.project_id).map(|scope| (scope.position, scope.source()));
+        let scopes = self.organisation_id.iter().chain(&self.project_id).flat_map(|scope| &scope.sources);
+        let scopes = scopes.map(|(position, attribute)| (*position, attribute));
         self.resource_id.iter().map(|column| (column.position, &column.attribute)).chain(scopes)
     }
 
@@ -151,14 +151,11 @@ fn compile(call: &TriggerCall<'_>, relation: Relation<'_>) -> Result<Plan> {
     let scope = |path: &String| -> Result<Scope> {
         let found = || {
             let steps = resolve(relation.oid(), &attributes, path, &BTreeMap::new()).ok()?;
-            let position = steps[0].position;
-            let attribute = attributes[position].clone()?;
-            let hops: Vec<Lookup> = steps
-                .windows(2)
-                .map(|pair| Lookup::new(pair[0].table, pair[0].position, &pair[1].label))
-                .collect::<Option<_>>()?;
-            let type_oid = hops.last().map_or(attribute.type_oid, Lookup::type_oid);
-            Some(Scope::new(position, attribute, hops, Output::of_identifier(&memory, type_oid)))
+            let (hops, positions) = along(&steps)?;
+            let source = |position: usize| Some((position, attributes[position].clone()?));
+            let sources = positions.into_iter().map(source).collect::<Option<Vec<_>>>()?;
+            let type_oid = hops.last().map_or(sources[0].1.type_oid, Lookup::type_oid);
+            Some(Scope::new(sources, hops, Output::of_identifier(&memory, type_oid)))
         };
         found().ok_or_else(|| damaged(format!("the scope \"{path}\" leads nowhere")))
     };
@@ -218,6 +215,22 @@ fn compile(call: &TriggerCall<'_>, relation: Relation<'_>) -> Result<Plan> {
         actions,
         _memory: memory,
     })
+}
+
+/// The lookups that lead along `steps`, and the columns of the first table that they start from.
+fn along(steps: &[Step]) -> Option<(Vec<Lookup>, Vec<usize>)> {
+    let (last, way) = steps.split_last()?;
+    // Each lookup reads what the next one starts from; the last one the scope.
+    let mut hops = Vec::new();
+    let (mut table, mut wanted) = (last.table, vec![last.position]);
+    for step in way.iter().rev() {
+        let columns = OpenRelation::peek(table)?.relation().attributes();
+        let label = |position: &usize| Some(columns.get(*position)?.as_ref()?.label.clone());
+        let labels = wanted.iter().map(label).collect::<Option<Vec<_>>>()?;
+        hops.insert(0, Lookup::new(step.table, step.position, &labels)?);
+        (table, wanted) = (step.table, key_columns(step.table, step.position)?);
+    }
+    Some((hops, wanted))
 }
 
 /// An error that only DDL behind the extension's back leads to.

@@ -13,9 +13,8 @@ use crate::pg::value::OwnedValue;
 
 /// Where a scope's text comes from.
 pub struct Scope {
-    /// The row's own column, from zero: the scope itself or the first foreign key.
-    pub position: usize,
-    key: Attribute,
+    /// The row's own columns and their positions: the scope itself or the first foreign key.
+    pub sources: Vec<(usize, Attribute)>,
     hops: Vec<Lookup>,
     output: Output,
     known: RefCell<Known>,
@@ -32,14 +31,9 @@ struct Known {
 const REMEMBERED: usize = 4096;
 
 impl Scope {
-    /// The scope in the column at `position`, whose description is `key`, or where `hops` lead from there.
-    pub fn new(position: usize, key: Attribute, hops: Vec<Lookup>, output: Output) -> Self {
-        Self { position, key, hops, output, known: RefCell::default() }
-    }
-
-    /// The column at `position`.
-    pub fn source(&self) -> &Attribute {
-        &self.key
+    /// The scope in the one column of `sources`, or where `hops` lead from these columns.
+    pub fn new(sources: Vec<(usize, Attribute)>, hops: Vec<Lookup>, output: Output) -> Self {
+        Self { sources, hops, output, known: RefCell::default() }
     }
 
     /// The tables that the path leads through.
@@ -47,44 +41,54 @@ impl Scope {
         self.hops.iter().flat_map(|hop| hop.tables.iter().copied())
     }
 
-    /// Whether both rows have the same value where the scope comes from, so that nothing need be looked up.
+    /// Whether both rows have the same values where the scope comes from, so that nothing need be looked up.
     pub fn same_source(&self, row: Row<'_>, other: &Self, other_row: Row<'_>) -> bool {
-        match (row.get(self.position), other_row.get(other.position)) {
-            (None, None) => true,
-            (Some(a), Some(b)) => !self.key.differ(a, b),
-            _ => false,
-        }
+        self.sources.iter().zip(&other.sources).all(|((position, attribute), (other_position, _))| {
+            match (row.get(*position), other_row.get(*other_position)) {
+                (None, None) => true,
+                (Some(a), Some(b)) => !attribute.differ(a, b),
+                _ => false,
+            }
+        })
     }
 
     /// Appends the scope's text to `buffer`; `false` where it is NULL or the path leads nowhere.
     pub fn push_text(&self, buffer: &mut Vec<u8>, row: Row<'_>) -> bool {
-        let Some(value) = row.get(self.position) else {
-            return false;
-        };
         if self.hops.is_empty() {
+            let Some(value) = row.get(self.sources[0].0) else {
+                return false;
+            };
             self.output.with_text(value, |text| buffer.extend_from_slice(text));
             return true;
         }
-        let start = OwnedValue::copy(value, &self.key);
+        let copy = |(position, attribute): &(usize, Attribute)| {
+            Some(OwnedValue::copy(row.get(*position)?, attribute))
+        };
+        let Some(start) = self.sources.iter().map(copy).collect::<Option<Vec<_>>>() else {
+            return false;
+        };
+        let words: Vec<u64> = start.iter().flat_map(OwnedValue::words).collect();
         let command = session::command();
-        let known = self.known.try_borrow().ok().and_then(|known| {
-            (known.command == command).then(|| known.texts.get(&start.words()).cloned())?
-        });
+        let known = self
+            .known
+            .try_borrow()
+            .ok()
+            .and_then(|known| (known.command == command).then(|| known.texts.get(&words).cloned())?);
         let text = known.unwrap_or_else(|| {
-            let text = self.follow(start.clone());
+            let text = self.follow(start);
             // What happened while following (another trigger's write) may already be another command.
             let mut known = self.known.borrow_mut();
             if known.command != command || known.texts.len() >= REMEMBERED {
                 *known = Known { command, ..Known::default() };
             }
-            known.texts.insert(start.words(), text.clone());
+            known.texts.insert(words, text.clone());
             text
         });
         text.map(|text| buffer.extend_from_slice(&text)).is_some()
     }
 
-    fn follow(&self, start: OwnedValue) -> Option<Vec<u8>> {
-        let end = self.hops.iter().try_fold(start, |key, hop| hop.find(key.value()))?;
-        Some(self.output.with_text(end.value(), <[u8]>::to_vec))
+    fn follow(&self, start: Vec<OwnedValue>) -> Option<Vec<u8>> {
+        let end = self.hops.iter().try_fold(start, |key, hop| hop.find(&key))?;
+        Some(self.output.with_text(end[0].value(), <[u8]>::to_vec))
     }
 }

@@ -212,7 +212,7 @@ pub fn does_not_fit(unresolved: &Unresolved) -> Error {
                 .hint(format!("Its columns are {}.", existing.join(", ")))
         }
         Problem::NoForeignKey { .. } => error(PgSqlErrorCode::ERRCODE_INVALID_FOREIGN_KEY)
-            .hint("A path goes along foreign keys of one column, and ends with the column of the scope."),
+            .hint("A path goes along foreign keys, and ends with the column of the scope."),
         Problem::NoKey { .. } => {
             error(PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT).hint("Name columns as resource_id.")
         }

@@ -104,7 +104,7 @@ pub enum Problem {
         /// The column.
         column: String,
     },
-    /// A path goes on from a column that is no foreign key by itself.
+    /// A path goes on from a column that is in no foreign key.
     NoForeignKey {
         /// The table.
         table: pg_sys::Oid,
@@ -146,7 +146,7 @@ impl std::fmt::Display for Unresolved {
                 write!(f, "table {} has no column \"{column}\"", name(table))
             }
             Problem::NoForeignKey { table, column } => {
-                write!(f, "column \"{column}\" of table {} is no foreign key by itself", name(table))
+                write!(f, "column \"{column}\" of table {} is in no foreign key", name(table))
             }
             Problem::NoKey { table } => write!(f, "table {} has no primary key any more", name(table)),
             Problem::KeptOut { table, column } => {

@@ -4,7 +4,7 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 
 use super::row::{Attribute, OpenRelation, Row, index_oids};
-use super::value::{OwnedValue, Value};
+use super::value::OwnedValue;
 
 mod unbound {
     use pgrx::pg_sys;
@@ -21,20 +21,32 @@ mod unbound {
     }
 }
 
-/// A foreign key of one column.
+/// A foreign key: what it refers to, column by column.
 struct ForeignKey {
     table: pg_sys::Oid,
+    columns: Vec<KeyColumn>,
+}
+
+/// Positions count from zero.
+struct KeyColumn {
+    /// The column's position.
+    own: usize,
     /// The position of the column that it refers to.
-    column: usize,
+    referenced: usize,
     operator: pg_sys::Oid,
 }
 
-/// The table that the column at `position` (from zero) of `relation` refers to; `None` if it is no foreign key
-/// by itself.
+/// The table that the column at `position` (from zero) of `relation` refers to; `None` if it is in no foreign key.
 pub fn referenced_table(relation: pg_sys::Oid, position: usize) -> Option<pg_sys::Oid> {
     foreign_key(relation, position).map(|key| key.table)
 }
 
+/// The positions of the columns that refer to another table together with the one at `position`, it included.
+pub fn key_columns(relation: pg_sys::Oid, position: usize) -> Option<Vec<usize>> {
+    Some(foreign_key(relation, position)?.columns.iter().map(|column| column.own).collect())
+}
+
+/// The foreign key of the fewest columns that the column at `position` is in.
 fn foreign_key(relation: pg_sys::Oid, position: usize) -> Option<ForeignKey> {
     let open = OpenRelation::peek(relation)?;
     // SAFETY: the relation is open; its list of foreign keys belongs to the relation cache and is read before
@@ -48,92 +60,109 @@ fn foreign_key(relation: pg_sys::Oid, position: usize) -> Option<ForeignKey> {
         cells
             .iter()
             .map(|cell| &*cell.ptr_value.cast::<pg_sys::ForeignKeyCacheInfo>())
-            .find(|key| key.nkeys == 1 && key.conkey[0] as usize == position + 1)
+            .filter(|key| key.conkey[..key.nkeys as usize].contains(&(position as i16 + 1)))
+            .min_by_key(|key| key.nkeys)
             .map(|key| ForeignKey {
                 table: key.confrelid,
-                column: key.confkey[0] as usize - 1,
-                operator: key.conpfeqop[0],
+                columns: (0..key.nkeys as usize)
+                    .map(|n| KeyColumn {
+                        own: key.conkey[n] as usize - 1,
+                        referenced: key.confkey[n] as usize - 1,
+                        operator: key.conpfeqop[n],
+                    })
+                    .collect(),
             })
     }
 }
 
-/// How to read one column of the row that a foreign key refers to.
+/// How to read columns of the row that a foreign key refers to.
 pub struct Lookup {
     /// The table, with its partitions: whose change makes this stale.
     pub tables: Vec<pg_sys::Oid>,
     leaves: Vec<Leaf>,
-    function: pg_sys::Oid,
-    subtype: pg_sys::Oid,
-    wanted: Attribute,
+    comparisons: Vec<Comparison>,
+    wanted: Vec<Attribute>,
 }
 
-/// A table with rows, its index on the key, and where the wanted column stands.
+/// How a column of the key is compared with what it refers to.
+struct Comparison {
+    function: pg_sys::Oid,
+    subtype: pg_sys::Oid,
+}
+
+/// A table with rows, its index on the key, and where the wanted columns stand.
 struct Leaf {
     table: pg_sys::Oid,
     index: pg_sys::Oid,
-    position: usize,
+    /// For each column of the index, which of the key's it is.
+    order: Vec<usize>,
+    positions: Vec<usize>,
 }
 
 impl Lookup {
-    /// A lookup from the foreign key at `position` of `relation` to the column `wanted` of the table it refers
+    /// A lookup from the foreign key at `position` of `relation` to the columns `wanted` of the table it refers
     /// to; `None` if either is not there.
-    pub fn new(relation: pg_sys::Oid, position: usize, wanted: &str) -> Option<Self> {
+    pub fn new(relation: pg_sys::Oid, position: usize, wanted: &[String]) -> Option<Self> {
         let key = foreign_key(relation, position)?;
         let columns = OpenRelation::open(key.table).relation().attributes();
-        let attribute = columns.iter().flatten().find(|column| column.label == wanted)?.clone();
-        let key_label = columns.get(key.column)?.as_ref()?.label.clone();
-        let (mut left, mut right) = (pg_sys::InvalidOid, pg_sys::InvalidOid);
-        // SAFETY: valid out parameters; an unknown operator is an error that the guard takes along.
-        let function = unsafe {
-            pg_guard_ffi_boundary(|| unbound::op_input_types(key.operator, &mut left, &mut right));
-            pg_sys::get_opcode(key.operator)
-        };
+        let named = |label: &String| columns.iter().flatten().find(|column| column.label == *label).cloned();
+        let attributes = wanted.iter().map(named).collect::<Option<Vec<_>>>()?;
+        let key_labels = key
+            .columns
+            .iter()
+            .map(|column| Some(columns.get(column.referenced)?.as_ref()?.label.clone()))
+            .collect::<Option<Vec<_>>>()?;
+        let comparisons = key.columns.iter().map(|column| Comparison::of(column.operator)).collect();
         let tables = with_partitions(key.table);
         let mut leaves = Vec::new();
         for table in &tables {
             let open = OpenRelation::open(*table);
             if !open.relation().is_partitioned() {
                 let columns = open.relation().attributes();
-                let position =
-                    |label: &str| columns.iter().position(|c| c.as_ref().is_some_and(|c| c.label == label));
-                let index = unique_index(&open, position(&key_label)?)?;
-                leaves.push(Leaf { table: *table, index, position: position(wanted)? });
+                let position = |label: &String| {
+                    columns.iter().position(|c| c.as_ref().is_some_and(|c| c.label == *label))
+                };
+                let positions = |labels: &[String]| labels.iter().map(position).collect::<Option<Vec<_>>>();
+                let (index, order) = unique_index(&open, &positions(&key_labels)?)?;
+                leaves.push(Leaf { table: *table, index, order, positions: positions(wanted)? });
             }
         }
-        Some(Self { tables, leaves, function, subtype: right, wanted: attribute })
+        Some(Self { tables, leaves, comparisons, wanted: attributes })
     }
 
-    /// The type of the wanted column.
+    /// The type of the first wanted column.
     pub fn type_oid(&self) -> pg_sys::Oid {
-        self.wanted.type_oid
+        self.wanted[0].type_oid
     }
 
-    /// The wanted column of the row that `key` refers to: as it is now, also where this very command made it,
-    /// or else as it was when this transaction deleted it.
-    pub fn find(&self, key: Value<'_>) -> Option<OwnedValue> {
+    /// The wanted columns of the row that `key` refers to: as it is now, also where this very command made it,
+    /// or else as it was when this transaction deleted it. `None` without such a row or where one of them is NULL.
+    pub fn find(&self, key: &[OwnedValue]) -> Option<Vec<OwnedValue>> {
         let scan = |deleted| self.leaves.iter().find_map(|leaf| self.scan(leaf, key, deleted));
         scan(false).or_else(|| scan(true)).flatten()
     }
 
-    /// `None` without such a row, `Some(None)` where its column is NULL.
-    fn scan(&self, leaf: &Leaf, key: Value<'_>, deleted: bool) -> Option<Option<OwnedValue>> {
+    /// `None` without such a row, `Some(None)` where a column is NULL.
+    fn scan(&self, leaf: &Leaf, key: &[OwnedValue], deleted: bool) -> Option<Option<Vec<OwnedValue>>> {
         // SAFETY: everything opened is closed, in reverse order; after an error the transaction's abort does
-        // it. The key's type is the operator's right side. A registered snapshot is a copy of our own, so that
+        // it. The keys' types are the operators' right sides. A registered snapshot is a copy of our own, so that
         // its command id can be raised by one.
         unsafe {
             let heap = pg_sys::table_open(leaf.table, pg_sys::AccessShareLock as i32);
             let tree = pg_sys::index_open(leaf.index, pg_sys::AccessShareLock as i32);
-            let mut scan_key = pg_sys::ScanKeyData::default();
-            pg_sys::ScanKeyEntryInitialize(
-                &mut scan_key,
-                0,
-                1,
-                pg_sys::BTEqualStrategyNumber as u16,
-                self.subtype,
-                *(*tree).rd_indcollation,
-                self.function,
-                key.datum(),
-            );
+            let mut scan_keys = vec![pg_sys::ScanKeyData::default(); leaf.order.len()];
+            for (column, (scan_key, which)) in scan_keys.iter_mut().zip(&leaf.order).enumerate() {
+                pg_sys::ScanKeyEntryInitialize(
+                    scan_key,
+                    0,
+                    column as i16 + 1,
+                    pg_sys::BTEqualStrategyNumber as u16,
+                    self.comparisons[*which].subtype,
+                    *(*tree).rd_indcollation.add(column),
+                    self.comparisons[*which].function,
+                    key[*which].value().datum(),
+                );
+            }
             let snapshot = if deleted {
                 &raw mut pg_sys::SnapshotAnyData
             } else {
@@ -142,8 +171,9 @@ impl Lookup {
                 latest
             };
             let slot = pg_sys::MakeSingleTupleTableSlot((*heap).rd_att, &pg_sys::TTSOpsBufferHeapTuple);
-            let scan = pg_sys::index_beginscan(heap, tree, snapshot, 1, 0);
-            pg_sys::index_rescan(scan, &mut scan_key, 1, std::ptr::null_mut(), 0);
+            let keys = scan_keys.len() as i32;
+            let scan = pg_sys::index_beginscan(heap, tree, snapshot, keys, 0);
+            pg_sys::index_rescan(scan, scan_keys.as_mut_ptr(), keys, std::ptr::null_mut(), 0);
             let mut found = None;
             while pg_sys::index_getnext_slot(scan, pg_sys::ScanDirection::ForwardScanDirection, slot) {
                 if deleted {
@@ -153,8 +183,13 @@ impl Lookup {
                         Deletion::Update | Deletion::Delete => {}
                     }
                 }
-                let value = Row::in_slot(slot).get(leaf.position);
-                found = Some(value.map(|value| OwnedValue::copy(value, &self.wanted)));
+                let row = Row::in_slot(slot);
+                let columns = leaf.positions.iter().zip(&self.wanted);
+                found = Some(
+                    columns
+                        .map(|(position, column)| Some(OwnedValue::copy(row.get(*position)?, column)))
+                        .collect(),
+                );
                 if !deleted {
                     break;
                 }
@@ -168,6 +203,18 @@ impl Lookup {
             pg_sys::table_close(heap, pg_sys::NoLock as i32);
             found
         }
+    }
+}
+
+impl Comparison {
+    fn of(operator: pg_sys::Oid) -> Self {
+        let (mut left, mut right) = (pg_sys::InvalidOid, pg_sys::InvalidOid);
+        // SAFETY: valid out parameters; an unknown operator is an error that the guard takes along.
+        let function = unsafe {
+            pg_guard_ffi_boundary(|| unbound::op_input_types(operator, &mut left, &mut right));
+            pg_sys::get_opcode(operator)
+        };
+        Self { function, subtype: right }
     }
 }
 
@@ -223,20 +270,22 @@ pub fn with_partitions(table: pg_sys::Oid) -> Vec<pg_sys::Oid> {
     }
 }
 
-/// A unique index on just the column at `position`.
-fn unique_index(open: &OpenRelation, position: usize) -> Option<pg_sys::Oid> {
+/// A unique index on just the columns at `positions`, and for each of its columns which of them it is.
+fn unique_index(open: &OpenRelation, positions: &[usize]) -> Option<(pg_sys::Oid, Vec<usize>)> {
     // SAFETY: the relation is open; each index is opened and closed here.
     unsafe {
-        index_oids(open.relation().as_ptr()).into_iter().find(|oid| {
-            let index = pg_sys::index_open(*oid, pg_sys::AccessShareLock as i32);
+        index_oids(open.relation().as_ptr()).into_iter().find_map(|oid| {
+            let index = pg_sys::index_open(oid, pg_sys::AccessShareLock as i32);
             let form = &*(*index).rd_index;
+            let keys = form.indnkeyatts as usize;
             let fits = form.indisunique
                 && form.indisvalid
-                && form.indnkeyatts == 1
-                && form.indkey.values.as_slice(1)[0] as usize == position + 1
+                && keys == positions.len()
                 && pg_sys::RelationGetIndexPredicate(index).is_null();
+            let which = |key: &i16| positions.iter().position(|position| *position + 1 == *key as usize);
+            let order = fits.then(|| form.indkey.values.as_slice(keys).iter().map(which).collect());
             pg_sys::index_close(index, pg_sys::NoLock as i32);
-            fits
+            Some((oid, order.flatten()?))
         })
     }
 }

@@ -43,6 +43,45 @@ mod tests {
     }
 
     #[pg_test]
+    fn foreign_keys_of_several_columns() {
+        run("CREATE TABLE project (dropped int, tenant int, id text, org text, PRIMARY KEY (tenant, id)) PARTITION BY LIST (tenant);
+             CREATE TABLE project_1 (org text, id text NOT NULL, dropped int, tenant int NOT NULL);
+             ALTER TABLE project ATTACH PARTITION project_1 FOR VALUES IN (1);
+             CREATE TABLE project_2 PARTITION OF project FOR VALUES IN (2);
+             ALTER TABLE project DROP dropped;
+             CREATE TABLE dataset (name text, project text, tenant int, id int, UNIQUE (id, tenant),
+                                   FOREIGN KEY (tenant, project) REFERENCES project (tenant, id) ON DELETE CASCADE);
+             CREATE TABLE item (id int PRIMARY KEY, tenant int, dataset int,
+                                FOREIGN KEY (tenant, dataset) REFERENCES dataset (tenant, id) ON DELETE CASCADE ON UPDATE CASCADE);
+             SELECT audit.track('item', 'item', organisation_id => 'dataset.project.org', project_id => 'dataset.project');
+             INSERT INTO project (tenant, id, org) VALUES (1, 'p', 'one'), (2, 'p', 'two');
+             INSERT INTO dataset (tenant, id, project) VALUES (1, 10, 'p'), (2, 10, 'p'), (2, 20, NULL);
+             INSERT INTO item VALUES (100, 1, 10), (200, 2, 10), (300, NULL, 10), (400, 2, 20);
+             UPDATE item SET tenant = 2 WHERE id = 100;
+             DELETE FROM project WHERE tenant = 2;");
+        assert_eq!(
+            scopes("action <> 'item.deleted'"),
+            [
+                r#"item.created 100 one/p {"id": 100, "tenant": 1, "dataset": 10}"#,
+                r#"item.created 200 two/p {"id": 200, "tenant": 2, "dataset": 10}"#,
+                r#"item.created 300 -/- {"id": 300, "tenant": null, "dataset": 10}"#,
+                r#"item.created 400 -/- {"id": 400, "tenant": 2, "dataset": 20}"#,
+                r#"item.updated 100 one/p {"tenant": 1}"#,
+                r#"item.updated 100 two/p {"tenant": 2}"#,
+            ]
+            .join("\n")
+        );
+        assert_eq!(
+            scopes("action = 'item.deleted'"),
+            [
+                r#"item.deleted 200 two/p {"id": 200, "tenant": 2, "dataset": 10}"#,
+                r#"item.deleted 100 two/p {"id": 100, "tenant": 2, "dataset": 10}"#,
+            ]
+            .join("\n")
+        );
+    }
+
+    #[pg_test]
     fn the_parent_is_deleted_by_the_same_statement() {
         run(TABLES);
         run("DELETE FROM project WHERE id < 3");
