@@ -87,7 +87,9 @@ fn main() {
     };
     write("results.json", &report::json(&samples, &ratios, &environment));
     write("results.md", &text);
-    write("overhead.svg", &report::chart(&samples));
+    for (name, chart) in report::charts(&samples) {
+        write(name, &chart);
+    }
     println!("{text}");
 }
 

@@ -286,30 +286,56 @@ pub fn markdown(samples: &Samples, ratios: &[Ratio], environment: &Environment) 
     text
 }
 
-/// What auditing adds to each workload, as a bar chart.
-pub fn chart(samples: &Samples) -> String {
-    let systems = [
-        ("audit", "#1b6ca8"),
-        ("by_hand", "#8ab17d"),
-        ("row_trigger", "#e9c46a"),
-        ("statement_trigger", "#e76f51"),
-        ("table_log", "#7d5ba6"),
-        ("floor", "#bbbbbb"),
-    ];
+/// The systems that are drawn, with a colour for each.
+const COLOURS: [(&str, &str); 7] = [
+    ("none", "#444444"),
+    ("audit", "#1b6ca8"),
+    ("by_hand", "#8ab17d"),
+    ("row_trigger", "#e9c46a"),
+    ("statement_trigger", "#e76f51"),
+    ("table_log", "#7d5ba6"),
+    ("floor", "#bbbbbb"),
+];
+
+/// The bar charts: file name and SVG.
+pub fn charts(samples: &Samples) -> [(&'static str, String); 3] {
     let workloads: Vec<&str> = SINGLE.into_iter().chain(BULK).collect();
-    let value = |system: &str, workload: &str| {
-        if system == "floor" { samples.micros(system, workload) } else { samples.overhead(system, workload) }
+    let added = |system: &str, workload: &str| match system {
+        "none" => None,
+        "floor" => samples.micros(system, workload),
+        _ => samples.overhead(system, workload),
     };
-    let highest = workloads
+    let stored = |system: &str, workload: &str| {
+        samples.median(system, workload, |cost| cost.log).filter(|bytes| *bytes > 0.0)
+    };
+    let served =
+        |system: &str, group: &str| samples.throughput(system, if group == "1 client" { 1 } else { 8 });
+    [
+        ("overhead.svg", chart("What auditing adds to each row, in microseconds", &workloads, added)),
+        ("bytes.svg", chart("Bytes of log for each event, with its indexes", &BULK, stored)),
+        (
+            "throughput.svg",
+            chart("Transactions per second, single-row UPDATEs", &["1 client", "8 clients"], served),
+        ),
+    ]
+}
+
+/// Groups of bars, one for each system that has a value; medians.
+fn chart(title: &str, groups: &[&str], value: impl Fn(&str, &str) -> Option<f64>) -> String {
+    let systems: Vec<_> = COLOURS
+        .into_iter()
+        .filter(|(system, _)| groups.iter().any(|group| value(system, group).is_some()))
+        .collect();
+    let highest = groups
         .iter()
-        .flat_map(|workload| systems.iter().filter_map(|(system, _)| value(system, workload)))
+        .flat_map(|group| systems.iter().filter_map(|(system, _)| value(system, group)))
         .fold(1.0, f64::max);
-    let (left, height, group) = (50.0, 300.0, 120.0);
-    let width = left + group * workloads.len() as f64 + 10.0;
+    let (left, height, wide) = (50.0, 300.0, 24.0 + 17.0 * systems.len() as f64);
+    let width = left + (wide * groups.len() as f64).max(130.0 * systems.len() as f64) + 10.0;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"400\" font-family=\"sans-serif\" font-size=\"11\">\n\
          <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
-         <text x=\"{left}\" y=\"16\" font-size=\"13\">What auditing adds to each row, in microseconds (medians)</text>\n"
+         <text x=\"{left}\" y=\"16\" font-size=\"13\">{title} (medians)</text>\n"
     );
     for tick in 0..=4 {
         let y = 40.0 + height * (1.0 - f64::from(tick) / 4.0);
@@ -322,19 +348,19 @@ pub fn chart(samples: &Samples) -> String {
             highest * f64::from(tick) / 4.0
         );
     }
-    for (index, workload) in workloads.iter().enumerate() {
-        let x = left + group * index as f64 + 8.0;
+    for (index, group) in groups.iter().enumerate() {
+        let x = left + wide * index as f64 + 8.0;
         for (bar, (system, colour)) in systems.iter().enumerate() {
-            let Some(micros) = value(system, workload) else { continue };
-            let tall = height * micros.max(0.0) / highest;
+            let Some(value) = value(system, group) else { continue };
+            let tall = height * value.max(0.0) / highest;
             let _ = writeln!(
                 svg,
-                "<rect x=\"{}\" y=\"{}\" width=\"15\" height=\"{tall}\" fill=\"{colour}\"><title>{system} {micros:.2}</title></rect>",
+                "<rect x=\"{}\" y=\"{}\" width=\"15\" height=\"{tall}\" fill=\"{colour}\"><title>{system} {value:.2}</title></rect>",
                 x + 17.0 * bar as f64,
                 40.0 + height - tall
             );
         }
-        let _ = writeln!(svg, "<text x=\"{}\" y=\"{}\">{workload}</text>", x, 40.0 + height + 16.0);
+        let _ = writeln!(svg, "<text x=\"{x}\" y=\"{}\">{group}</text>", 40.0 + height + 16.0);
     }
     for (index, (system, colour)) in systems.iter().enumerate() {
         let x = left + 130.0 * index as f64;
