@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use audit_core::jsonb::Builder;
+use pgrx::pg_sys::{CommandId, Oid};
 
 use crate::error::Result;
 use crate::moves::{self, Move};
@@ -23,7 +24,7 @@ const KEPT_CAPACITY: usize = 1 << 20;
 thread_local! {
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     /// The last TRUNCATE of a partitioned table: transaction, command and table.
-    static TRUNCATED: Cell<Option<((u64, u32), pgrx::pg_sys::Oid)>> = const { Cell::new(None) };
+    static TRUNCATED: Cell<Option<((u64, CommandId), Oid)>> = const { Cell::new(None) };
 }
 
 /// A row and the plan of the table it is or was in.
@@ -47,6 +48,7 @@ pub fn capture(call: &TriggerCall<'_>) -> Result<()> {
         return settle(session::trigger_depth());
     }
     let plan = relations::plan(call)?;
+    let command = call.command();
     match call.operation() {
         Operation::Truncate => truncated(call, &plan),
         Operation::Insert => {
@@ -56,18 +58,19 @@ pub fn capture(call: &TriggerCall<'_>) -> Result<()> {
                 while let Some(departure) = moves::take(depth) {
                     let before = Side::left(&departure);
                     if departure.arrives(&plan, depth) {
-                        return updated(before, after);
+                        return updated(before, after, command);
                     }
-                    deleted(before)?;
+                    deleted(before, departure.command)?;
                 }
             }
-            created(after)
+            created(after, command)
         }
         Operation::Update => {
             settle_before(&plan)?;
             updated(
                 Side { plan: &plan, row: call.first_row() },
                 Side { plan: &plan, row: call.updated_row() },
+                command,
             )
         }
         Operation::Delete => {
@@ -81,10 +84,11 @@ pub fn capture(call: &TriggerCall<'_>) -> Result<()> {
                     copy,
                     session::trigger_depth(),
                     session::subtransaction(),
+                    command,
                 ));
                 return Ok(());
             }
-            deleted(Side { plan: &plan, row })
+            deleted(Side { plan: &plan, row }, command)
         }
     }
 }
@@ -93,7 +97,7 @@ pub fn capture(call: &TriggerCall<'_>) -> Result<()> {
 /// them, since the transaction is about to commit.
 pub fn settle(depth: i32) -> Result<()> {
     while let Some(departure) = moves::take(depth) {
-        deleted(Side::left(&departure))?;
+        deleted(Side::left(&departure), departure.command)?;
     }
     Ok(())
 }
@@ -119,35 +123,35 @@ fn truncated(call: &TriggerCall<'_>, plan: &Plan) -> Result<()> {
     if call.relation().is_partitioned() {
         TRUNCATED.set(Some((command, call.relation().oid())));
     }
-    match plan.event(Operation::Truncate) {
+    match plan.event(Operation::Truncate, session::command().1) {
         Some(event) => writer::write(&event).map(drop),
         None => Ok(()),
     }
 }
 
-fn created(after: Side<'_>) -> Result<()> {
-    let Some(event) = after.plan.event(Operation::Insert) else {
+fn created(after: Side<'_>, command: CommandId) -> Result<()> {
+    let Some(event) = after.plan.event(Operation::Insert, command) else {
         return Ok(());
     };
     let all: Vec<usize> = (0..after.plan.columns.len()).collect();
     record(event, None, Some(after), after, &all)
 }
 
-fn deleted(before: Side<'_>) -> Result<()> {
-    let Some(event) = before.plan.event(Operation::Delete) else {
+fn deleted(before: Side<'_>, command: CommandId) -> Result<()> {
+    let Some(event) = before.plan.event(Operation::Delete, command) else {
         return Ok(());
     };
     let all: Vec<usize> = (0..before.plan.columns.len()).collect();
     record(event, Some(before), None, before, &all)
 }
 
-fn updated(before: Side<'_>, after: Side<'_>) -> Result<()> {
+fn updated(before: Side<'_>, after: Side<'_>, command: CommandId) -> Result<()> {
     if before.plan.columns.len() != after.plan.columns.len() {
         // Partitions have the same columns, so only a change between two rows' events leads here.
-        deleted(before)?;
-        return created(after);
+        deleted(before, command)?;
+        return created(after, command);
     }
-    let Some(event) = after.plan.event(Operation::Update) else {
+    let Some(event) = after.plan.event(Operation::Update, command) else {
         return Ok(());
     };
     let shown = changed(before, after);

@@ -18,18 +18,24 @@ pub struct Move {
     pub plan: Rc<Plan>,
     /// The row as it was.
     pub row: OwnedRow,
+    /// The command that took it away.
+    pub command: pg_sys::CommandId,
     depth: i32,
     subtransaction: pg_sys::SubTransactionId,
 }
 
 impl Move {
-    /// A row that left its partition, at this trigger depth and in this subtransaction.
-    pub fn new(plan: Rc<Plan>, row: OwnedRow, depth: i32, subtransaction: pg_sys::SubTransactionId) -> Self {
-        Self { plan, row, depth, subtransaction }
+    /// A row that left its partition by `command`, at this trigger depth and in this subtransaction.
+    pub fn new(
+        plan: Rc<Plan>,
+        row: OwnedRow,
+        depth: i32,
+        subtransaction: pg_sys::SubTransactionId,
+        command: pg_sys::CommandId,
+    ) -> Self {
+        Self { plan, row, command, depth, subtransaction }
     }
-}
 
-impl Move {
     /// Whether an INSERT into a partition with this plan, at this trigger depth, is the row's arrival.
     pub fn arrives(&self, plan: &Plan, depth: i32) -> bool {
         self.depth == depth && self.plan.partition_of == plan.partition_of

@@ -71,8 +71,9 @@ impl Plan {
         self.actions[operation as usize].as_ref()
     }
 
-    /// The event of an operation, with what all of the table's have in common; `None` where it is dropped.
-    pub fn event(&self, operation: Operation) -> Option<Event<'_>> {
+    /// The event of an operation by `command`, with what all of the table's have in common; `None` where it is
+    /// dropped.
+    pub fn event(&self, operation: Operation, command: pg_sys::CommandId) -> Option<Event<'_>> {
         Some(Event {
             action: self.action(operation)?.value(),
             resource_type: Some(self.resource_type.value()),
@@ -83,6 +84,7 @@ impl Plan {
             after_state: None,
             metadata: None,
             table_name: Some(self.table_name.value()),
+            command,
         })
     }
 

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use audit_core::event_id::Generator;
-use pgrx::PgSqlErrorCode;
+use pgrx::{PgSqlErrorCode, pg_sys};
 
 use crate::actor;
 use crate::error::{Error, Result};
@@ -32,6 +32,8 @@ pub struct Event<'a> {
     pub metadata: Option<Value<'a>>,
     /// `schema.table`, a text.
     pub table_name: Option<Value<'a>>,
+    /// The command that did it: events are ordered as the changes were, not as they are told of.
+    pub command: pg_sys::CommandId,
 }
 
 thread_local! {
@@ -47,14 +49,15 @@ fn shortened(event: &Event<'_>) -> [Option<Text>; 4] {
 /// Stores the event and returns its id. It commits with the transaction, or not at all.
 pub fn write(event: &Event<'_>) -> Result<[u8; 16]> {
     let actor = actor::current()?;
-    let (micros, id) = next_id()?;
+    let transaction = session::transaction_id();
+    let (micros, id) = next_id(transaction, event.command)?;
     let time = session::timestamp(micros);
 
     let [resource_type, resource_id, organisation_id, project_id] = shortened(event);
     let mut record = Record::empty();
     record.set_uuid(Column::EventId, &id);
     record.set_word(Column::OccurredAt, time as u64);
-    record.set_word(Column::TransactionId, session::transaction_id());
+    record.set_word(Column::TransactionId, transaction);
     record.set(Column::Action, Some(event.action));
     record.set(Column::ResourceType, resource_type.as_ref().map(Text::value).or(event.resource_type));
     record.set(Column::ResourceId, resource_id.as_ref().map(Text::value).or(event.resource_id));
@@ -74,7 +77,7 @@ pub fn write(event: &Event<'_>) -> Result<[u8; 16]> {
     Ok(id)
 }
 
-fn next_id() -> Result<(u64, [u8; 16])> {
+fn next_id(transaction: u64, command: pg_sys::CommandId) -> Result<(u64, [u8; 16])> {
     IDS.with_borrow_mut(|ids| {
         if ids.is_none() {
             let seed = session::strong_random().ok_or_else(|| {
@@ -84,6 +87,6 @@ fn next_id() -> Result<(u64, [u8; 16])> {
             *ids = Some(Generator::new(seed));
         }
         let generator = ids.as_mut().expect("made above");
-        Ok(generator.next(session::clock()))
+        Ok(generator.next(session::clock(), transaction, command))
     })
 }

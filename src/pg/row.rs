@@ -5,6 +5,7 @@ use std::ffi::CStr;
 use pgrx::pg_sys;
 
 use super::catalog::to_utf8;
+use super::session;
 use super::value::{OwnedValue, Value, is_plain, stored_bytes, varlena_bytes};
 
 /// `MovedPartitionsOffsetNumber` (`storage/itemptr.h`): where a row's successor would be, this says that it is in
@@ -112,6 +113,38 @@ impl<'a> TriggerCall<'a> {
         unsafe { (*self.data.tg_trigger).tgisclone }
     }
 
+    /// The command that changed the row, which may have been followed by others before its triggers fire; the
+    /// current one where the row does not tell.
+    pub fn command(&self) -> pg_sys::CommandId {
+        // SAFETY: a row trigger's tuples have the headers that are on the page; who asks for a command id must
+        // have made sure that it is this transaction's.
+        unsafe {
+            let own = |xid| pg_sys::TransactionIdIsCurrentTransactionId(xid);
+            if self.is_for_row() {
+                match self.operation() {
+                    Operation::Delete => {
+                        let header = (*self.data.tg_trigtuple).t_data;
+                        if own(updater(&*header)) {
+                            return pg_sys::HeapTupleHeaderGetCmax(header);
+                        }
+                    }
+                    operation => {
+                        let tuple = if operation == Operation::Update {
+                            self.data.tg_newtuple
+                        } else {
+                            self.data.tg_trigtuple
+                        };
+                        let header = (*tuple).t_data;
+                        if own((*header).t_choice.t_heap.t_xmin) {
+                            return pg_sys::HeapTupleHeaderGetCmin(header);
+                        }
+                    }
+                }
+            }
+        }
+        session::command().1
+    }
+
     /// Whether the deleted row went on to another partition: its INSERT there follows, unless a trigger there
     /// swallows it.
     pub fn moves_on(&self) -> bool {
@@ -134,6 +167,24 @@ impl<'a> TriggerCall<'a> {
     pub fn updated_row(&self) -> Row<'a> {
         // SAFETY: an UPDATE's row trigger is given the new row in tg_newslot.
         unsafe { Row::in_slot(self.data.tg_newslot) }
+    }
+}
+
+/// The transaction that deleted or replaced a row version, if any did.
+///
+/// # Safety
+/// `header` must be a row's in a buffer or a copy of it.
+pub(super) unsafe fn updater(header: &pg_sys::HeapTupleHeaderData) -> pg_sys::TransactionId {
+    let mask = u32::from(header.t_infomask);
+    // SAFETY: as the caller promises.
+    unsafe {
+        if mask & (pg_sys::HEAP_XMAX_INVALID | pg_sys::HEAP_XMAX_LOCK_ONLY) != 0 {
+            pg_sys::InvalidTransactionId
+        } else if mask & pg_sys::HEAP_XMAX_IS_MULTI != 0 {
+            pg_sys::HeapTupleGetUpdateXid(std::ptr::from_ref(header).cast_mut())
+        } else {
+            header.t_choice.t_heap.t_xmax
+        }
     }
 }
 

@@ -28,6 +28,61 @@ fn two_updates_in_one_function_stay_two_events() {
 }
 
 #[test]
+fn changes_of_functions_in_a_statement_come_in_the_order_they_were_made() {
+    let database = Database::create("nested");
+    let mut client = database.connect();
+    client
+        .batch_execute(
+            "CREATE TABLE ver (id int PRIMARY KEY, cur bool); SELECT audit.track('ver', 'ver');
+             CREATE FUNCTION retire() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                 UPDATE ver SET cur = false WHERE cur AND id <> new.id; RETURN new; END $$;
+             CREATE TRIGGER retire BEFORE INSERT ON ver FOR EACH ROW EXECUTE FUNCTION retire();
+
+             CREATE TABLE pair (id int PRIMARY KEY, v int); INSERT INTO pair VALUES (1, 0), (2, 0); SELECT audit.track('pair', 'pair');
+             CREATE FUNCTION other() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                 UPDATE pair SET v = 99 WHERE id = 2; RETURN NULL; END $$;
+             CREATE TRIGGER other AFTER UPDATE ON pair FOR EACH ROW WHEN (new.id = 1) EXECUTE FUNCTION other();
+
+             CREATE TABLE doc (id int PRIMARY KEY, state text); SELECT audit.track('doc', 'doc');
+             CREATE FUNCTION publish(int) RETURNS void LANGUAGE sql AS 'UPDATE doc SET state = ''published'' WHERE id = $1';
+
+             CREATE TABLE first (id int PRIMARY KEY, n int); SELECT audit.track('first', 'first');
+             CREATE FUNCTION again() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                 UPDATE first SET n = 1 WHERE id = new.id; RETURN NULL; END $$;
+             CREATE TRIGGER \" before the exclamation mark\" AFTER INSERT ON first FOR EACH ROW EXECUTE FUNCTION again();",
+        )
+        .unwrap();
+    client.batch_execute("INSERT INTO ver VALUES (1, true), (2, true)").unwrap();
+    client.batch_execute("UPDATE pair SET v = 1").unwrap();
+    client
+        .batch_execute(
+            "WITH n AS (INSERT INTO doc VALUES (1, 'draft') RETURNING id) SELECT publish(id) FROM n",
+        )
+        .unwrap();
+    client.batch_execute("INSERT INTO first VALUES (1, 0)").unwrap();
+    assert_eq!(
+        texts(&mut client, EVENTS),
+        [
+            r#"ver.created 1 {"id": 1, "cur": true}"#,
+            r#"ver.created 2 {"id": 2, "cur": true}"#,
+            r#"ver.updated 1 {"cur": true} {"cur": false}"#,
+            r#"pair.updated 1 {"v": 0} {"v": 1}"#,
+            r#"pair.updated 2 {"v": 0} {"v": 1}"#,
+            r#"pair.updated 2 {"v": 1} {"v": 99}"#,
+            r#"doc.created 1 {"id": 1, "state": "draft"}"#,
+            r#"doc.updated 1 {"state": "draft"} {"state": "published"}"#,
+            r#"first.created 1 {"n": 0, "id": 1}"#,
+            r#"first.updated 1 {"n": 0} {"n": 1}"#,
+        ]
+    );
+    let in_order: bool = client
+        .query_one("SELECT bool_and(occurred_at >= earlier) FROM (SELECT occurred_at, lag(occurred_at) OVER (ORDER BY event_id) earlier FROM audit.event) e", &[])
+        .unwrap()
+        .get(0);
+    assert!(in_order);
+}
+
+#[test]
 fn an_open_transaction_elsewhere_hides_nothing() {
     let database = Database::create("open");
     let mut first = database.connect();
