@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use audit_core::jsonb::Builder;
+use audit_core::jsonb::{Builder, TooLarge};
 use pgrx::pg_sys::{CommandId, Oid};
 
 use crate::error::Result;
@@ -18,6 +18,8 @@ use crate::writer::{self, Event};
 
 /// What a masked value is stored as.
 const MASKED: &[u8] = b"[masked]";
+/// What the values of an image that was too large may have together, before they are encoded.
+const SHORTENED: usize = 1 << 26;
 /// A buffer that grew beyond this is not kept for the next row.
 const KEPT_CAPACITY: usize = 1 << 20;
 
@@ -57,7 +59,9 @@ pub fn capture(call: &TriggerCall<'_>) -> Result<()> {
                 let depth = session::trigger_depth();
                 while let Some(departure) = moves::take(depth) {
                     let before = Side::left(&departure);
-                    if departure.arrives(&plan, depth) {
+                    // Only a trigger can keep a row from arriving, and then this may be another row.
+                    let arrived = !call.can_be_swallowed() || share_key(before, after);
+                    if arrived && departure.arrives(&plan, depth, command) {
                         return updated(before, after, command);
                     }
                     deleted(before, departure.command)?;
@@ -198,6 +202,14 @@ fn record(
     Ok(())
 }
 
+/// Whether two rows agree in a column of their keys. Of a key, a row that moves changes what chose its partition.
+fn share_key(a: Side<'_>, b: Side<'_>) -> bool {
+    let columns = a.plan.resource_id.iter().zip(&b.plan.resource_id);
+    columns
+        .filter_map(|(x, y)| Some((x, a.row.get(x.position)?, b.row.get(y.position)?)))
+        .any(|(column, value, other)| !column.attribute.differ(value, other))
+}
+
 /// The columns whose values differ, and the key's where images need it; none if nothing differs.
 fn changed(before: Side<'_>, after: Side<'_>) -> Vec<usize> {
     let mut any = false;
@@ -236,8 +248,26 @@ fn scope_changed(before: Side<'_>, after: Side<'_>) -> Result<bool> {
     Ok(differs)
 }
 
-/// Appends the row's image to `buffer` and returns where it begins.
+/// Appends the row's image to `buffer` and returns where it begins. What no JSONB can hold, 256 MB, is told by
+/// the size of its largest values: auditing never refuses a legal write.
 fn image(buffer: &mut Vec<u8>, side: Side<'_>, shown: &[usize]) -> Result<usize> {
+    let start = buffer.len();
+    match image_up_to(usize::MAX, buffer, side, shown) {
+        Err(TooLarge(_)) => {
+            buffer.truncate(start);
+            Ok(image_up_to(SHORTENED / shown.len().max(1), buffer, side, shown)?)
+        }
+        image => Ok(image?),
+    }
+}
+
+/// As `image`, with values of more than `largest` bytes replaced by their size.
+fn image_up_to(
+    largest: usize,
+    buffer: &mut Vec<u8>,
+    side: Side<'_>,
+    shown: &[usize],
+) -> std::result::Result<usize, TooLarge> {
     let columns = || shown.iter().map(|index| &side.plan.columns[*index]);
     let mut builder = Builder::new(buffer);
     let mut object = builder.object(shown.len())?;
@@ -245,10 +275,14 @@ fn image(buffer: &mut Vec<u8>, side: Side<'_>, shown: &[usize]) -> Result<usize>
         builder.key(&mut object, &column.attribute.name)?;
     }
     for column in columns() {
+        let value = side.row.get(column.position);
+        let too_large = || value.map(|value| column.attribute.size(value)).filter(|size| *size > largest);
         if column.masked {
             builder.string(&mut object, MASKED)?;
+        } else if let Some(size) = (largest < usize::MAX).then(too_large).flatten() {
+            builder.string(&mut object, format!("[too large: {size} bytes]").as_bytes())?;
         } else {
-            column.encoder.push(&mut builder, &mut object, side.row.get(column.position))?;
+            column.encoder.push(&mut builder, &mut object, value)?;
         }
     }
     Ok(builder.finish(object))

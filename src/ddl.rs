@@ -47,6 +47,12 @@ pub fn follow(change: PartitionChange) -> Result<()> {
     if change.detached {
         triggers::drop_stray()?;
     }
+    follow_altered()
+}
+
+/// Brings the settings of the tables that this transaction is altering, or that lead through them, up to date, or
+/// refuses what breaks them.
+pub fn follow_altered() -> Result<()> {
     let Some(function) = catalog::capture_function() else {
         return Ok(());
     };

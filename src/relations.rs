@@ -10,7 +10,7 @@ use pgrx::{PgSqlErrorCode, pg_sys};
 use crate::error::{Error, Result};
 use crate::pg::catalog;
 use crate::pg::encode::Encoder;
-use crate::pg::lookup::{Lookup, key_columns};
+use crate::pg::lookup::Lookup;
 use crate::pg::output::{Output, PlanMemory};
 use crate::pg::row::{Attribute, OpenRelation, Operation, Relation, RowTrigger, TriggerCall};
 use crate::pg::value::Text;
@@ -153,7 +153,7 @@ fn compile(call: &TriggerCall<'_>, relation: Relation<'_>) -> Result<Plan> {
     let scope = |path: &String| -> Result<Scope> {
         let found = || {
             let steps = resolve(relation.oid(), &attributes, path, &BTreeMap::new()).ok()?;
-            let (hops, positions) = along(&steps)?;
+            let (hops, positions) = along(&memory, &steps)?;
             let source = |position: usize| Some((position, attributes[position].clone()?));
             let sources = positions.into_iter().map(source).collect::<Option<Vec<_>>>()?;
             let type_oid = hops.last().map_or(sources[0].1.type_oid, Lookup::type_oid);
@@ -220,17 +220,18 @@ fn compile(call: &TriggerCall<'_>, relation: Relation<'_>) -> Result<Plan> {
 }
 
 /// The lookups that lead along `steps`, and the columns of the first table that they start from.
-fn along(steps: &[Step]) -> Option<(Vec<Lookup>, Vec<usize>)> {
+fn along(memory: &PlanMemory, steps: &[Step]) -> Option<(Vec<Lookup>, Vec<usize>)> {
     let (last, way) = steps.split_last()?;
     // Each lookup reads what the next one starts from; the last one the scope.
     let mut hops = Vec::new();
     let (mut table, mut wanted) = (last.table, vec![last.position]);
     for step in way.iter().rev() {
+        let key = step.key.as_ref()?;
         let columns = OpenRelation::peek(table)?.relation().attributes();
         let label = |position: &usize| Some(columns.get(*position)?.as_ref()?.label.clone());
         let labels = wanted.iter().map(label).collect::<Option<Vec<_>>>()?;
-        hops.insert(0, Lookup::new(step.table, step.position, &labels)?);
-        (table, wanted) = (step.table, key_columns(step.table, step.position)?);
+        hops.insert(0, Lookup::new(memory, step.table, key, &labels)?);
+        (table, wanted) = (step.table, key.columns());
     }
     Some((hops, wanted))
 }

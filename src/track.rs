@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use crate::ddl;
 use crate::error::{Error, Result};
 use crate::pg::row::{OpenRelation, Operation};
 use crate::pg::scope::as_extension_owner;
@@ -86,6 +87,8 @@ pub fn track(arguments: Arguments) -> Result<()> {
     if let Some(previous) = previous {
         tell_changes(&table, &previous, &tracking);
     }
+    // What is kept out of this table's events may be another's scope.
+    ddl::follow_altered()?;
     add_to_catalogue(&tracking)
 }
 

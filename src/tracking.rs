@@ -4,13 +4,13 @@
 //! drops them, and PostgreSQL tells every backend when they change. The JSON is ASCII, whatever the database's
 //! encoding.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pgrx::pg_sys;
 use serde::{Deserialize, Serialize};
 
 use crate::pg::catalog;
-use crate::pg::lookup::referenced_table;
+use crate::pg::lookup::{ForeignKey, foreign_keys};
 use crate::pg::row::{Attribute, OpenRelation, Operation, TriggerInfo};
 
 /// The triggers of a tracked table. Their names begin with `!`, which sorts before every letter, so that they run
@@ -168,6 +168,8 @@ pub struct Step {
     pub position: usize,
     /// Its name.
     pub label: String,
+    /// The foreign key along which the path goes on.
+    pub key: Option<ForeignKey>,
 }
 
 /// The columns that `path` names: one of the table's own, or one after another along foreign keys. `attnums`
@@ -187,7 +189,7 @@ pub fn resolve(
     if let Some((position, label)) =
         find(columns, path, path).filter(|(_, label)| !path.contains('.') || label == path)
     {
-        return Ok(vec![Step { table, position, label }]);
+        return Ok(vec![Step { table, position, label, key: None }]);
     }
     let mut steps: Vec<Step> = Vec::new();
     let mut end = 0;
@@ -195,24 +197,44 @@ pub fn resolve(
         end += name.len();
         let way = &path[..end];
         end += 1;
-        let referenced;
-        let (table, columns) = match steps.last() {
-            None => (table, columns),
-            Some(last) => {
-                let Some(next) = referenced_table(last.table, last.position) else {
-                    return Err(Problem::NoForeignKey { table: last.table, column: last.label.clone() });
-                };
-                referenced =
-                    OpenRelation::peek(next).map(|open| open.relation().attributes()).unwrap_or_default();
-                (next, &referenced[..])
-            }
+        let Some(last) = steps.last_mut() else {
+            let Some((position, label)) = find(columns, name, way) else {
+                return Err(Problem::NoColumn { table, column: name.to_owned() });
+            };
+            steps.push(Step { table, position, label, key: None });
+            continue;
         };
-        let Some((position, label)) = find(columns, name, way) else {
-            return Err(Problem::NoColumn { table, column: name.to_owned() });
+        // Of several foreign keys the one that leads on.
+        let mut keys = foreign_keys(last.table, last.position);
+        let next = keys.iter().enumerate().find_map(|(number, key)| {
+            let columns = OpenRelation::peek(key.table)?.relation().attributes();
+            let (position, label) = find(&columns, name, way)?;
+            Some((number, Step { table: key.table, position, label, key: None }))
+        });
+        let Some((number, step)) = next else {
+            return Err(match keys.first() {
+                None => Problem::NoForeignKey { table: last.table, column: last.label.clone() },
+                Some(key) => Problem::NoColumn { table: key.table, column: name.to_owned() },
+            });
         };
-        steps.push(Step { table, position, label });
+        last.key = Some(keys.swap_remove(number));
+        steps.push(step);
     }
     Ok(steps)
+}
+
+/// Whether the audit of `table`, if it is tracked, keeps `column` out of the log.
+fn is_kept_out_of(table: pg_sys::Oid, column: &str) -> bool {
+    let Some((open, function)) = OpenRelation::peek(table).zip(catalog::capture_function()) else {
+        return false;
+    };
+    let relation = open.relation();
+    let triggers = relation.triggers(function);
+    let argument =
+        triggers.iter().find(|trigger| trigger.for_row).and_then(|trigger| trigger.argument.as_ref());
+    argument.and_then(|argument| Tracking::parse(argument).ok()).is_some_and(|tracking| {
+        tracking.kept_out(&relation.attributes(), &relation.generated_columns()).contains(column)
+    })
 }
 
 impl Tracking {
@@ -322,24 +344,45 @@ impl Tracking {
                 primary_key.iter().filter_map(|at| Some(columns.get(*at)?.as_ref()?.label.as_str())).collect()
             }
         };
-        // Of a path, the first column is this table's.
-        let own = |path: &'_ Option<String>| -> Vec<String> {
-            path.iter()
-                .flat_map(|path| [path.clone(), path.split('.').next().unwrap_or_default().to_owned()])
-                .collect()
-        };
-        let kept_out = |column: &&str| self.mask.iter().chain(&self.exclude).any(|kept| kept == column);
-        for (argument, names) in [
-            ("resource_id", key),
-            ("organisation_id", own(&self.organisation_id).iter().map(String::as_str).collect()),
-            ("project_id", own(&self.project_id).iter().map(String::as_str).collect()),
-        ] {
-            if let Some(column) = names.iter().find(|name| kept_out(name)) {
-                let problem = Problem::KeptOut { table, column: (*column).to_owned() };
+        let generated =
+            OpenRelation::peek(table).map(|open| open.relation().generated_columns()).unwrap_or_default();
+        let kept_out = self.kept_out(columns, &generated);
+        if let Some(column) = key.iter().find(|name| kept_out.contains(**name)) {
+            let problem = Problem::KeptOut { table, column: (*column).to_owned() };
+            return Err(Unresolved { argument: "resource_id", problem });
+        }
+        for (argument, path) in [("organisation_id", &self.organisation_id), ("project_id", &self.project_id)]
+        {
+            let Some(steps) =
+                path.as_ref().and_then(|path| resolve(table, columns, path, &self.attnums).ok())
+            else {
+                continue;
+            };
+            let (first, last) = (&steps[0], &steps[steps.len() - 1]);
+            let hidden = if kept_out.contains(&first.label) {
+                Some(first)
+            } else {
+                (steps.len() > 1 && is_kept_out_of(last.table, &last.label)).then_some(last)
+            };
+            if let Some(step) = hidden {
+                let problem = Problem::KeptOut { table: step.table, column: step.label.clone() };
                 return Err(Unresolved { argument, problem });
             }
         }
         Ok(())
+    }
+
+    /// The columns whose values are not stored, and those that are generated from them.
+    fn kept_out(&self, columns: &[Option<Attribute>], generated: &[(usize, Vec<usize>)]) -> BTreeSet<String> {
+        let label = |position: &usize| Some(columns.get(*position)?.as_ref()?.label.clone());
+        let mut kept_out: BTreeSet<String> = self.mask.iter().chain(&self.exclude).cloned().collect();
+        let made_from_them: Vec<String> = generated
+            .iter()
+            .filter(|(_, sources)| sources.iter().filter_map(label).any(|source| kept_out.contains(&source)))
+            .filter_map(|(position, _)| label(position))
+            .collect();
+        kept_out.extend(made_from_them);
+        kept_out
     }
 
     /// Whether a scope's path leads through another table that this transaction is altering.

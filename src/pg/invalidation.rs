@@ -18,6 +18,7 @@ pub fn listen() {
             // What turns a value into JSON.
             pg_sys::SysCacheIdentifier::CASTSOURCETARGET,
             pg_sys::SysCacheIdentifier::TYPEOID,
+            pg_sys::SysCacheIdentifier::PROCOID,
         ] {
             pg_sys::CacheRegisterSyscacheCallback(cache as i32, Some(name_changed), pg_sys::Datum::null());
         }

@@ -3,8 +3,10 @@
 use pgrx::pg_sys;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 
-use super::row::{Attribute, OpenRelation, Row, index_oids};
-use super::value::OwnedValue;
+use super::catalog;
+use super::output::{Function, PlanMemory};
+use super::row::{Attribute, OpenRelation, Row, index_oids, updater};
+use super::value::{OwnedValue, Value};
 
 mod unbound {
     use pgrx::pg_sys;
@@ -21,13 +23,18 @@ mod unbound {
     }
 }
 
-/// A foreign key: what it refers to, column by column.
-struct ForeignKey {
-    table: pg_sys::Oid,
+/// A foreign key.
+#[derive(Clone)]
+pub struct ForeignKey {
+    /// The constraint.
+    pub oid: pg_sys::Oid,
+    /// The table that it refers to.
+    pub table: pg_sys::Oid,
     columns: Vec<KeyColumn>,
 }
 
 /// Positions count from zero.
+#[derive(Clone)]
 struct KeyColumn {
     /// The column's position.
     own: usize,
@@ -36,43 +43,53 @@ struct KeyColumn {
     operator: pg_sys::Oid,
 }
 
-/// The table that the column at `position` (from zero) of `relation` refers to; `None` if it is in no foreign key.
-pub fn referenced_table(relation: pg_sys::Oid, position: usize) -> Option<pg_sys::Oid> {
-    foreign_key(relation, position).map(|key| key.table)
+impl ForeignKey {
+    /// The positions of its columns.
+    pub fn columns(&self) -> Vec<usize> {
+        self.columns.iter().map(|column| column.own).collect()
+    }
 }
 
-/// The positions of the columns that refer to another table together with the one at `position`, it included.
-pub fn key_columns(relation: pg_sys::Oid, position: usize) -> Option<Vec<usize>> {
-    Some(foreign_key(relation, position)?.columns.iter().map(|column| column.own).collect())
-}
-
-/// The foreign key of the fewest columns that the column at `position` is in.
-fn foreign_key(relation: pg_sys::Oid, position: usize) -> Option<ForeignKey> {
-    let open = OpenRelation::peek(relation)?;
-    // SAFETY: the relation is open; its list of foreign keys belongs to the relation cache and is read before
+/// The foreign keys that the column at `position` (from zero) of `relation` is in: those of the fewest columns
+/// first, and the oldest of them.
+pub fn foreign_keys(relation: pg_sys::Oid, position: usize) -> Vec<ForeignKey> {
+    let Some(open) = OpenRelation::peek(relation) else { return Vec::new() };
+    // SAFETY: the relation is open; its list of foreign keys belongs to the relation cache and is copied before
     // anything could invalidate it.
-    unsafe {
+    let all: Vec<ForeignKey> = unsafe {
         let list = pg_sys::RelationGetFKeyList(open.relation().as_ptr());
         if list.is_null() {
-            return None;
+            return Vec::new();
         }
         let cells = std::slice::from_raw_parts((*list).elements, (*list).length as usize);
+        let column = |key: &pg_sys::ForeignKeyCacheInfo, n: usize| KeyColumn {
+            own: key.conkey[n] as usize - 1,
+            referenced: key.confkey[n] as usize - 1,
+            operator: key.conpfeqop[n],
+        };
         cells
             .iter()
             .map(|cell| &*cell.ptr_value.cast::<pg_sys::ForeignKeyCacheInfo>())
-            .filter(|key| key.conkey[..key.nkeys as usize].contains(&(position as i16 + 1)))
-            .min_by_key(|key| key.nkeys)
             .map(|key| ForeignKey {
+                oid: key.conoid,
                 table: key.confrelid,
-                columns: (0..key.nkeys as usize)
-                    .map(|n| KeyColumn {
-                        own: key.conkey[n] as usize - 1,
-                        referenced: key.confkey[n] as usize - 1,
-                        operator: key.conpfeqop[n],
-                    })
-                    .collect(),
+                columns: (0..key.nkeys as usize).map(|n| column(key, n)).collect(),
             })
-    }
+            .collect()
+    };
+    // A reference to a partitioned table is also one to each of its partitions; the whole is meant.
+    let above = |table| std::iter::successors(catalog::parent_of(table), |table| catalog::parent_of(*table));
+    let of_a_whole = |key: &ForeignKey| {
+        above(key.table)
+            .any(|whole| all.iter().any(|other| other.table == whole && other.columns() == key.columns()))
+    };
+    let mut keys: Vec<ForeignKey> = all
+        .iter()
+        .filter(|key| key.columns.iter().any(|column| column.own == position) && !of_a_whole(key))
+        .cloned()
+        .collect();
+    keys.sort_by_key(|key| (key.columns.len(), key.oid.to_u32()));
+    keys
 }
 
 /// How to read columns of the row that a foreign key refers to.
@@ -88,6 +105,8 @@ pub struct Lookup {
 struct Comparison {
     function: pg_sys::Oid,
     subtype: pg_sys::Oid,
+    /// What makes the column's value one that the function takes, where the types differ.
+    cast: Option<Function>,
 }
 
 /// A table with rows, its index on the key, and where the wanted columns stand.
@@ -100,10 +119,15 @@ struct Leaf {
 }
 
 impl Lookup {
-    /// A lookup from the foreign key at `position` of `relation` to the columns `wanted` of the table it refers
-    /// to; `None` if either is not there.
-    pub fn new(relation: pg_sys::Oid, position: usize, wanted: &[String]) -> Option<Self> {
-        let key = foreign_key(relation, position)?;
+    /// A lookup from `key` of `relation` to the columns `wanted` of the table it refers to; `None` if one is not
+    /// there.
+    pub fn new(
+        memory: &PlanMemory,
+        relation: pg_sys::Oid,
+        key: &ForeignKey,
+        wanted: &[String],
+    ) -> Option<Self> {
+        let own = OpenRelation::open(relation).relation().attributes();
         let columns = OpenRelation::open(key.table).relation().attributes();
         let named = |label: &String| columns.iter().flatten().find(|column| column.label == *label).cloned();
         let attributes = wanted.iter().map(named).collect::<Option<Vec<_>>>()?;
@@ -112,7 +136,10 @@ impl Lookup {
             .iter()
             .map(|column| Some(columns.get(column.referenced)?.as_ref()?.label.clone()))
             .collect::<Option<Vec<_>>>()?;
-        let comparisons = key.columns.iter().map(|column| Comparison::of(column.operator)).collect();
+        let comparison = |column: &KeyColumn| {
+            Some(Comparison::of(memory, column.operator, own.get(column.own)?.as_ref()?.type_oid))
+        };
+        let comparisons = key.columns.iter().map(comparison).collect::<Option<Vec<_>>>()?;
         let tables = with_partitions(key.table);
         let mut leaves = Vec::new();
         for table in &tables {
@@ -150,6 +177,14 @@ impl Lookup {
         unsafe {
             let heap = pg_sys::table_open(leaf.table, pg_sys::AccessShareLock as i32);
             let tree = pg_sys::index_open(leaf.index, pg_sys::AccessShareLock as i32);
+            let values: Vec<Value<'_>> = key
+                .iter()
+                .zip(&self.comparisons)
+                .map(|(value, comparison)| match &comparison.cast {
+                    Some(cast) => cast.call_as_cast(value.value()),
+                    None => value.value(),
+                })
+                .collect();
             let mut scan_keys = vec![pg_sys::ScanKeyData::default(); leaf.order.len()];
             for (column, (scan_key, which)) in scan_keys.iter_mut().zip(&leaf.order).enumerate() {
                 pg_sys::ScanKeyEntryInitialize(
@@ -160,7 +195,7 @@ impl Lookup {
                     self.comparisons[*which].subtype,
                     *(*tree).rd_indcollation.add(column),
                     self.comparisons[*which].function,
-                    key[*which].value().datum(),
+                    values[*which].datum(),
                 );
             }
             let snapshot = if deleted {
@@ -174,14 +209,15 @@ impl Lookup {
             let keys = scan_keys.len() as i32;
             let scan = pg_sys::index_beginscan(heap, tree, snapshot, keys, 0);
             pg_sys::index_rescan(scan, scan_keys.as_mut_ptr(), keys, std::ptr::null_mut(), 0);
-            let mut found = None;
+            let (mut found, mut latest) = (None, None);
             while pg_sys::index_getnext_slot(scan, pg_sys::ScanDirection::ForwardScanDirection, slot) {
                 if deleted {
-                    match deletion(slot) {
-                        Deletion::Other => continue,
-                        Deletion::Update if found.is_some() => continue,
-                        Deletion::Update | Deletion::Delete => {}
+                    // Of the versions that this transaction took away, the one it took away last.
+                    let command = deleted_by(slot);
+                    if command.is_none() || command < latest {
+                        continue;
                     }
+                    latest = command;
                 }
                 let row = Row::in_slot(slot);
                 let columns = leaf.positions.iter().zip(&self.wanted);
@@ -207,52 +243,38 @@ impl Lookup {
 }
 
 impl Comparison {
-    fn of(operator: pg_sys::Oid) -> Self {
+    /// By `operator`, of a column of the type `own`.
+    fn of(memory: &PlanMemory, operator: pg_sys::Oid, own: pg_sys::Oid) -> Self {
         let (mut left, mut right) = (pg_sys::InvalidOid, pg_sys::InvalidOid);
+        let mut function = pg_sys::InvalidOid;
         // SAFETY: valid out parameters; an unknown operator is an error that the guard takes along.
-        let function = unsafe {
+        let (compare, path) = unsafe {
             pg_guard_ffi_boundary(|| unbound::op_input_types(operator, &mut left, &mut right));
-            pg_sys::get_opcode(operator)
+            let path = pg_sys::find_coercion_pathway(
+                right,
+                own,
+                pg_sys::CoercionContext::COERCION_IMPLICIT,
+                &mut function,
+            );
+            (pg_sys::get_opcode(operator), path)
         };
-        Self { function, subtype: right }
+        let cast = path == pg_sys::CoercionPathType::COERCION_PATH_FUNC && own != right;
+        Self { function: compare, subtype: right, cast: cast.then(|| Function::new(memory, function)) }
     }
 }
 
-/// What this transaction did to a row version.
-enum Deletion {
-    /// Deleted it: the version that a child's scope wants.
-    Delete,
-    /// Replaced it by another version.
-    Update,
-    /// Nothing.
-    Other,
-}
-
+/// The command of this transaction that deleted or replaced the row version in `slot`, if one did.
+///
 /// # Safety
 /// `slot` must hold a heap tuple in a buffer.
-unsafe fn deletion(slot: *mut pg_sys::TupleTableSlot) -> Deletion {
-    // SAFETY: a buffer slot hands out its own tuple, whose header is on the page.
+unsafe fn deleted_by(slot: *mut pg_sys::TupleTableSlot) -> Option<pg_sys::CommandId> {
+    // SAFETY: a buffer slot hands out its own tuple, whose header is on the page; only of this transaction's is the
+    // command known.
     unsafe {
         let mut copied = false;
-        let tuple = &*pg_sys::ExecFetchSlotHeapTuple(slot, false, &mut copied);
-        let header = &*tuple.t_data;
-        let mask = u32::from(header.t_infomask);
-        if mask & (pg_sys::HEAP_XMAX_INVALID | pg_sys::HEAP_XMAX_LOCK_ONLY) != 0 {
-            return Deletion::Other;
-        }
-        let xmax = if mask & pg_sys::HEAP_XMAX_IS_MULTI != 0 {
-            pg_sys::HeapTupleGetUpdateXid(tuple.t_data)
-        } else {
-            header.t_choice.t_heap.t_xmax
-        };
-        if !pg_sys::TransactionIdIsCurrentTransactionId(xmax) {
-            return Deletion::Other;
-        }
-        let (own, next) = (tuple.t_self, header.t_ctid);
-        let same = own.ip_posid == next.ip_posid
-            && own.ip_blkid.bi_hi == next.ip_blkid.bi_hi
-            && own.ip_blkid.bi_lo == next.ip_blkid.bi_lo;
-        if same { Deletion::Delete } else { Deletion::Update }
+        let header = (*pg_sys::ExecFetchSlotHeapTuple(slot, false, &mut copied)).t_data;
+        pg_sys::TransactionIdIsCurrentTransactionId(updater(&*header))
+            .then(|| pg_sys::HeapTupleHeaderGetCmax(header))
     }
 }
 

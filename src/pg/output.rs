@@ -68,6 +68,19 @@ impl Function {
         result
     }
 
+    /// Calls it as a cast: with the type modifier and the flag that some casts take.
+    pub fn call_as_cast<'a>(&self, value: Value<'a>) -> Value<'a> {
+        let (no_modifier, implicit) = (pg_sys::Datum::from(-1i32), pg_sys::Datum::from(false));
+        // SAFETY: the lookup that holds this function chose it for the value's type; the result is in the current
+        // memory context, which is reset only after the row is done.
+        let result = unsafe {
+            let none = pg_sys::InvalidOid;
+            Value::new(pg_sys::FunctionCall3Coll(self.0, none, value.datum(), no_modifier, implicit))
+        };
+        FixedSettings::enforce();
+        result
+    }
+
     /// Calls it as the output function of the value's type.
     fn output(&self, value: Value<'_>) -> &CStr {
         // SAFETY: as for `call`; an output function returns a C string in the current memory context,

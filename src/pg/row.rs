@@ -157,6 +157,12 @@ impl<'a> TriggerCall<'a> {
         }
     }
 
+    /// Whether a trigger of the table may keep rows from coming.
+    pub fn can_be_swallowed(&self) -> bool {
+        // SAFETY: the trigger's table is open, with a description of all its triggers.
+        unsafe { (*(*self.data.tg_relation).trigdesc).trig_insert_before_row }
+    }
+
     /// The row as it was before an UPDATE or DELETE, or as an INSERT left it.
     pub fn first_row(&self) -> Row<'a> {
         // SAFETY: a row trigger is given its row in tg_trigslot.
@@ -287,19 +293,20 @@ impl<'a> Relation<'a> {
 
     /// The positions, from zero, of the primary key's columns in key order; empty without a primary key.
     pub fn primary_key(&self) -> Vec<usize> {
-        // SAFETY: the relation is open; the key's index is opened and closed here, and indkey holds
-        // indnkeyatts key columns.
+        // SAFETY: the relation is open; its indexes are opened and closed here, and indkey holds indnkeyatts key
+        // columns. RelationGetPrimaryKeyIndex would not tell of a deferrable key.
         unsafe {
-            let index_oid = pg_sys::RelationGetPrimaryKeyIndex(self.as_ptr());
-            if index_oid == pg_sys::InvalidOid {
-                return Vec::new();
-            }
-            let index = pg_sys::index_open(index_oid, pg_sys::AccessShareLock as i32);
-            let description = &*(*index).rd_index;
-            let columns = description.indkey.values.as_slice(description.indnkeyatts as usize);
-            let key = columns.iter().map(|attnum| *attnum as usize - 1).collect();
-            pg_sys::index_close(index, pg_sys::AccessShareLock as i32);
-            key
+            let key = index_oids(self.as_ptr()).into_iter().find_map(|oid| {
+                let index = pg_sys::index_open(oid, pg_sys::AccessShareLock as i32);
+                let description = &*(*index).rd_index;
+                let columns = description.indkey.values.as_slice(description.indnkeyatts as usize);
+                let key = description
+                    .indisprimary
+                    .then(|| columns.iter().map(|attnum| *attnum as usize - 1).collect());
+                pg_sys::index_close(index, pg_sys::AccessShareLock as i32);
+                key
+            });
+            key.unwrap_or_default()
         }
     }
 }
@@ -445,6 +452,17 @@ impl Attribute {
                 }
                 length => bytes(a, length as usize) != bytes(b, length as usize),
             }
+        }
+    }
+}
+
+impl Attribute {
+    /// How many bytes a value of this column has, uncompressed.
+    pub fn size(&self, value: Value<'_>) -> usize {
+        match self.length {
+            // SAFETY: a value of this column is a varlena.
+            -1 => unsafe { pg_sys::toast_raw_datum_size(value.datum()) },
+            length => length.unsigned_abs().into(),
         }
     }
 }

@@ -266,6 +266,30 @@ mod tests {
     }
 
     #[pg_test]
+    fn what_no_jsonb_holds_is_told_by_its_size() {
+        run("CREATE TABLE t (id int PRIMARY KEY, large text, small text); ALTER TABLE t ALTER large SET STORAGE EXTERNAL;
+             SELECT audit.track('t', 't');
+             INSERT INTO t VALUES (1, repeat('x', 270 * 1000 * 1000), 'y');");
+        assert_eq!(
+            value::<String>("SELECT after_state::text FROM audit.event"),
+            r#"{"id": 1, "large": "[too large: 270000004 bytes]", "small": "y"}"#
+        );
+    }
+
+    #[pg_test]
+    fn a_cast_to_json_may_be_replaced() {
+        run("CREATE TYPE mood AS ENUM ('ok'); CREATE FUNCTION mood_json(mood) RETURNS json LANGUAGE sql AS $$ SELECT '1'::json $$;
+             CREATE CAST (mood AS json) WITH FUNCTION mood_json(mood);
+             CREATE TABLE t (id int PRIMARY KEY, m mood); SELECT audit.track('t', 't'); INSERT INTO t VALUES (1, 'ok');
+             CREATE OR REPLACE FUNCTION mood_json(mood) RETURNS json LANGUAGE plpgsql AS $$ BEGIN RETURN '2'; END $$;
+             INSERT INTO t VALUES (2, 'ok');");
+        assert_eq!(
+            value::<String>("SELECT string_agg(after_state ->> 'm', ',' ORDER BY event_id) FROM audit.event"),
+            "1,2"
+        );
+    }
+
+    #[pg_test]
     fn json_deeper_than_jsonb_goes_is_a_string() {
         run("CREATE TABLE deep (id int PRIMARY KEY, j json);
              INSERT INTO deep VALUES (1, (repeat('[', 6000) || repeat(']', 6000))::json);

@@ -194,6 +194,62 @@ mod tests {
     }
 
     #[pg_test]
+    fn of_several_foreign_keys_the_whole_and_the_one_that_leads_on() {
+        run("CREATE TABLE whole (id int PRIMARY KEY, org text) PARTITION BY RANGE (id);
+             CREATE TABLE whole_1 PARTITION OF whole FOR VALUES FROM (0) TO (10);
+             CREATE TABLE whole_2 PARTITION OF whole FOR VALUES FROM (10) TO (20);
+             CREATE TABLE other (id int PRIMARY KEY, org text, extra text);
+             CREATE TABLE t (id int PRIMARY KEY, parent int, CONSTRAINT z FOREIGN KEY (parent) REFERENCES whole);
+             INSERT INTO whole VALUES (1, 'a'), (11, 'b'); INSERT INTO other VALUES (1, 'wrong', 'x'), (11, 'wrong', 'y');
+             SELECT audit.track('t', 't', organisation_id => 'parent.org');
+             INSERT INTO t VALUES (100, 1), (200, 11);
+             ALTER TABLE t ADD CONSTRAINT a FOREIGN KEY (parent) REFERENCES other;
+             INSERT INTO t VALUES (300, 1);
+             SELECT audit.track('t', 't', organisation_id => 'parent.org', project_id => 'parent.extra');
+             INSERT INTO t VALUES (400, 11);");
+        assert_eq!(
+            value::<String>(
+                "SELECT string_agg(concat_ws(' ', resource_id, organisation_id, project_id), ', ' ORDER BY event_id) FROM audit.event"
+            ),
+            "100 a, 200 b, 300 a, 400 b y"
+        );
+    }
+
+    #[pg_test]
+    fn keys_of_another_type_than_what_they_refer_to() {
+        run("CREATE TABLE n (id numeric PRIMARY KEY, org text); INSERT INTO n VALUES (1, 'numeric');
+             CREATE TABLE f (id float8 PRIMARY KEY, org text); INSERT INTO f VALUES (1, 'float8');
+             CREATE TABLE c (id text PRIMARY KEY, org text); INSERT INTO c VALUES ('ab', 'text');
+             CREATE DOMAIN small AS int2;
+             CREATE TABLE t (id int PRIMARY KEY, n int REFERENCES n, f numeric REFERENCES f, c char(5) REFERENCES c, d small REFERENCES n);
+             SELECT audit.track('t', 't', organisation_id => 'n.org', project_id => 'f.org'); INSERT INTO t VALUES (1, 1, 1, 'ab', 1);
+             SELECT audit.track('t', 't', organisation_id => 'c.org', project_id => 'd.org'); INSERT INTO t VALUES (2, 1, 1, 'ab', 1);
+             CREATE TABLE p (id int PRIMARY KEY, org text); INSERT INTO p VALUES (1, 'became numeric');
+             CREATE TABLE k (id int PRIMARY KEY, p int REFERENCES p); SELECT audit.track('k', 'k', organisation_id => 'p.org');
+             INSERT INTO k VALUES (3, 1); ALTER TABLE p ALTER id TYPE numeric; INSERT INTO k VALUES (4, 1);");
+        assert_eq!(
+            value::<String>(
+                "SELECT string_agg(concat_ws(' ', resource_id, organisation_id, project_id), ', ' ORDER BY event_id) FROM audit.event"
+            ),
+            "1 numeric float8, 2 text numeric, 3 became numeric, 4 became numeric"
+        );
+    }
+
+    #[pg_test]
+    fn of_a_parent_that_is_gone_the_last_version() {
+        run("CREATE TABLE p (id int PRIMARY KEY, org text); INSERT INTO p VALUES (1, 'a'), (7, 'filler');
+             CREATE TABLE c (id int PRIMARY KEY, p int REFERENCES p DEFERRABLE INITIALLY DEFERRED);
+             SELECT audit.track('c', 'c', organisation_id => 'p.org'); INSERT INTO c VALUES (1, 1), (2, 1);
+             UPDATE p SET org = 'b' WHERE id = 1; UPDATE p SET id = 2 WHERE id = 1; DELETE FROM c WHERE id = 1;
+             INSERT INTO p VALUES (1, 'c'); DELETE FROM p WHERE id = 1; INSERT INTO p VALUES (1, 'd'); DELETE FROM p WHERE id = 1;
+             DELETE FROM c;");
+        assert_eq!(
+            scopes("action = 'c.deleted'"),
+            "c.deleted 1 b/- {\"p\": 1, \"id\": 1}\nc.deleted 2 d/- {\"p\": 1, \"id\": 2}"
+        );
+    }
+
+    #[pg_test]
     fn renames_along_the_path_are_followed() {
         run(TABLES);
         run("ALTER TABLE project RENAME org TO tenant; ALTER TABLE dataset RENAME project_id TO project;

@@ -205,6 +205,43 @@ mod tests {
     }
 
     #[pg_test]
+    fn a_secret_names_no_resource_and_no_scope() {
+        run("CREATE TABLE t (email text, id text GENERATED ALWAYS AS (lower(email)) STORED PRIMARY KEY,
+                             org text GENERATED ALWAYS AS (email || 'x') STORED, own text UNIQUE);
+             CREATE TABLE u (id int PRIMARY KEY, secret text, t text REFERENCES t (own));
+             CREATE TABLE v (id int PRIMARY KEY, u int REFERENCES u);
+             SELECT audit.track('u', 'u', mask => '{secret}');");
+        let refused = |call: &str| -> String {
+            value(&format!(
+                "SELECT CASE WHEN e LIKE '%cannot be masked or excluded%' OR e LIKE '%would lose its%' THEN 'refused' ELSE e END
+                 FROM refusal({}) e",
+                pgrx::spi::quote_literal(call)
+            ))
+        };
+        run("CREATE FUNCTION refusal(call text) RETURNS text LANGUAGE plpgsql AS $$
+             BEGIN EXECUTE call; RETURN 'accepted'; EXCEPTION WHEN OTHERS THEN RETURN sqlerrm; END $$");
+        for call in [
+            "SELECT audit.track('t', 't', mask => '{email}')",
+            "SELECT audit.track('t', 't', mask => '{email}', resource_id => '{own}', organisation_id => 'org')",
+            "SELECT audit.track('t', 't', exclude => '{email}', resource_id => '{own}', project_id => 'org')",
+            "SELECT audit.track('v', 'v', organisation_id => 'u.secret')",
+        ] {
+            assert_eq!(refused(call), "refused", "{call}");
+        }
+        run("SELECT audit.track('t', 't', mask => '{email}', resource_id => '{own}');
+             SELECT audit.untrack('u'); SELECT audit.track('v', 'v', organisation_id => 'u.secret')");
+        assert_eq!(refused("SELECT audit.track('u', 'u', mask => '{secret}')"), "refused");
+    }
+
+    #[pg_test]
+    fn a_deferrable_key_is_a_key() {
+        run(
+            "CREATE TABLE t (id int PRIMARY KEY DEFERRABLE, v int); SELECT audit.track('t', 't'); INSERT INTO t VALUES (1, 1)",
+        );
+        assert_eq!(value::<String>("SELECT resource_id FROM audit.event"), "1");
+    }
+
+    #[pg_test]
     fn what_is_generated_from_a_secret_is_a_secret() {
         run("CREATE TABLE t (id int PRIMARY KEY, first text, last text, noise int,
                              shown text GENERATED ALWAYS AS (upper(first)) STORED, copied text GENERATED ALWAYS AS (last || '!') STORED,
