@@ -60,7 +60,7 @@ CREATE TABLE audit.event (
 ) PARTITION BY RANGE (occurred_at);
 
 COMMENT ON TABLE audit.event IS 'The audit log: one row for each change of a tracked resource. Append-only; partitioned by month (UTC)';
-COMMENT ON COLUMN audit.event.event_id IS 'UUID version 7 (RFC 9562) with microseconds: ORDER BY event_id is ORDER BY time, and increasing within a session';
+COMMENT ON COLUMN audit.event.event_id IS 'UUID version 7 (RFC 9562) with microseconds: ORDER BY event_id is ORDER BY time and, within a transaction, the order of the changes';
 COMMENT ON COLUMN audit.event.occurred_at IS 'Clock time of the change, in microseconds; the same reading as in event_id';
 COMMENT ON COLUMN audit.event.transaction_id IS 'The transaction of the change; groups its events';
 COMMENT ON COLUMN audit.event.action IS 'What happened, such as datasource.deleted; see audit.catalogue';
