@@ -127,10 +127,11 @@ impl Encoder {
             Kind::Jsonb => builder.jsonb(container, unsafe { varlena_bytes(datum) }),
             Kind::Array { .. } => self.push_array(builder, container, value),
             Kind::Composite => push_composite(builder, container, value),
-            Kind::Cast(function) => {
+            Kind::Cast(function) => match function.call(value) {
                 // SAFETY: the cast returns a json.
-                push_json(builder, container, unsafe { varlena_bytes(function.call(value).datum()) })
-            }
+                Some(json) => push_json(builder, container, unsafe { varlena_bytes(json.datum()) }),
+                None => builder.null(container),
+            },
             Kind::String(output) => output.with_text(value, |text| builder.string(container, text)),
         }
     }

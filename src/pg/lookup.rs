@@ -6,7 +6,7 @@ use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use super::catalog;
 use super::output::{Function, PlanMemory};
 use super::row::{Attribute, OpenRelation, Row, index_oids, updater};
-use super::value::{OwnedValue, Value};
+use super::value::OwnedValue;
 
 mod unbound {
     use pgrx::pg_sys;
@@ -171,20 +171,17 @@ impl Lookup {
 
     /// `None` without such a row, `Some(None)` where a column is NULL.
     fn scan(&self, leaf: &Leaf, key: &[OwnedValue], deleted: bool) -> Option<Option<Vec<OwnedValue>>> {
+        let as_compared = |(value, comparison): (&'_ OwnedValue, &Comparison)| match &comparison.cast {
+            Some(cast) => cast.call_as_cast(value.value()).map(|value| value.datum()),
+            None => Some(value.value().datum()),
+        };
+        let values = key.iter().zip(&self.comparisons).map(as_compared).collect::<Option<Vec<_>>>()?;
         // SAFETY: everything opened is closed, in reverse order; after an error the transaction's abort does
         // it. The keys' types are the operators' right sides. A registered snapshot is a copy of our own, so that
         // its command id can be raised by one.
         unsafe {
             let heap = pg_sys::table_open(leaf.table, pg_sys::AccessShareLock as i32);
             let tree = pg_sys::index_open(leaf.index, pg_sys::AccessShareLock as i32);
-            let values: Vec<Value<'_>> = key
-                .iter()
-                .zip(&self.comparisons)
-                .map(|(value, comparison)| match &comparison.cast {
-                    Some(cast) => cast.call_as_cast(value.value()),
-                    None => value.value(),
-                })
-                .collect();
             let mut scan_keys = vec![pg_sys::ScanKeyData::default(); leaf.order.len()];
             for (column, (scan_key, which)) in scan_keys.iter_mut().zip(&leaf.order).enumerate() {
                 pg_sys::ScanKeyEntryInitialize(
@@ -195,7 +192,7 @@ impl Lookup {
                     self.comparisons[*which].subtype,
                     *(*tree).rd_indcollation.add(column),
                     self.comparisons[*which].function,
-                    values[*which].datum(),
+                    values[*which],
                 );
             }
             let snapshot = if deleted {

@@ -3,6 +3,7 @@
 use std::ffi::{CStr, c_char, c_int};
 
 use pgrx::pg_sys;
+use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 
 use super::value::{Value, varlena_bytes};
 
@@ -58,24 +59,32 @@ impl Function {
         Self(memory.function(function))
     }
 
-    /// Calls it with `value`, whose type it takes, under [`FixedSettings`]. A user's function may have settings of
-    /// its own, whose end puts the client's in force.
-    pub fn call<'a>(&self, value: Value<'a>) -> Value<'a> {
-        // SAFETY: the encoder that holds this function chose it for the value's type.
-        let result =
-            unsafe { Value::new(pg_sys::FunctionCall1Coll(self.0, pg_sys::InvalidOid, value.datum())) };
-        FixedSettings::enforce();
-        result
+    /// Calls it with `value`, whose type it takes, under [`FixedSettings`]; `None` where it returns NULL. A user's
+    /// function may have settings of its own, whose end puts the client's in force.
+    pub fn call<'a>(&self, value: Value<'a>) -> Option<Value<'a>> {
+        self.invoke(&[value.datum()])
     }
 
     /// Calls it as a cast: with the type modifier and the flag that some casts take.
-    pub fn call_as_cast<'a>(&self, value: Value<'a>) -> Value<'a> {
-        let (no_modifier, implicit) = (pg_sys::Datum::from(-1i32), pg_sys::Datum::from(false));
-        // SAFETY: the lookup that holds this function chose it for the value's type; the result is in the current
-        // memory context, which is reset only after the row is done.
+    pub fn call_as_cast<'a>(&self, value: Value<'a>) -> Option<Value<'a>> {
+        self.invoke(&[value.datum(), pg_sys::Datum::from(-1i32), pg_sys::Datum::from(false)])
+    }
+
+    fn invoke<'a>(&self, arguments: &[pg_sys::Datum]) -> Option<Value<'a>> {
+        // SAFETY: who holds this function chose it for the value's type. The frame has room for the arguments; it
+        // and the result are in the current memory context, which is reset only after the row is done. The guard
+        // turns an error inside the function into a panic, which frees what Rust holds.
         let result = unsafe {
-            let none = pg_sys::InvalidOid;
-            Value::new(pg_sys::FunctionCall3Coll(self.0, none, value.datum(), no_modifier, implicit))
+            let size = size_of::<pg_sys::FunctionCallInfoBaseData>() + size_of_val(arguments) * 2;
+            let frame: pg_sys::FunctionCallInfo = pg_sys::palloc0(size).cast();
+            (*frame).flinfo = self.0;
+            (*frame).nargs = arguments.len() as i16;
+            for (slot, value) in (*frame).args.as_mut_slice(arguments.len()).iter_mut().zip(arguments) {
+                slot.value = *value;
+            }
+            let function = (*self.0).fn_addr.expect("fmgr_info fills it in");
+            let result = pg_guard_ffi_boundary(|| function(frame));
+            (!(*frame).isnull).then(|| Value::new(result))
         };
         FixedSettings::enforce();
         result

@@ -282,10 +282,14 @@ mod tests {
              CREATE CAST (mood AS json) WITH FUNCTION mood_json(mood);
              CREATE TABLE t (id int PRIMARY KEY, m mood); SELECT audit.track('t', 't'); INSERT INTO t VALUES (1, 'ok');
              CREATE OR REPLACE FUNCTION mood_json(mood) RETURNS json LANGUAGE plpgsql AS $$ BEGIN RETURN '2'; END $$;
-             INSERT INTO t VALUES (2, 'ok');");
+             INSERT INTO t VALUES (2, 'ok');
+             CREATE OR REPLACE FUNCTION mood_json(mood) RETURNS json LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+             INSERT INTO t VALUES (3, 'ok');");
         assert_eq!(
-            value::<String>("SELECT string_agg(after_state ->> 'm', ',' ORDER BY event_id) FROM audit.event"),
-            "1,2"
+            value::<String>(
+                "SELECT string_agg(after_state ->> 'm', ',' ORDER BY event_id) || count(*) FROM audit.event WHERE after_state ? 'm'"
+            ),
+            "1,23"
         );
     }
 
