@@ -82,10 +82,12 @@ impl Generator {
 
     /// A place before `end`, where a later command's events begin.
     fn between(&mut self, at: usize, command: u32, known: bool, end: u128) -> u128 {
-        let begin = match at.checked_sub(usize::from(!known)) {
+        let before = match at.checked_sub(usize::from(!known)) {
             Some(before) => self.runs[before].last,
             None => self.floor,
         };
+        // The event before may be hours old; this one is not.
+        let begin = if known { before } else { before.max(end.saturating_sub(1 << TAIL)) };
         let room = end - begin;
         let place = if known {
             begin + u128::from(self.random.u64(1..=1 << 24)).min(room / 2)
@@ -173,6 +175,8 @@ mod tests {
                 now += pause;
                 let transaction = if number < restart { 1 } else { 2 };
                 let (time, id) = generator.next(now, transaction, command);
+                // Late, but not of another day.
+                prop_assert!(time + 12 >= 1_700_000_000_000_000);
                 events.push((transaction, command, number, time, id));
             }
             // By transaction, command and arrival.
