@@ -50,7 +50,7 @@ pub fn capture(call: &TriggerCall<'_>) -> Result<()> {
         return settle(session::trigger_depth());
     }
     let plan = relations::plan(call)?;
-    let command = call.command();
+    let command = call.place();
     match call.operation() {
         Operation::Truncate => truncated(call, &plan),
         Operation::Insert => {
@@ -60,8 +60,8 @@ pub fn capture(call: &TriggerCall<'_>) -> Result<()> {
                 while let Some(departure) = moves::take(depth) {
                     let before = Side::left(&departure);
                     // Only a trigger can keep a row from arriving, and then this may be another row.
-                    let arrived = !call.can_be_swallowed() || share_key(before, after);
-                    if arrived && departure.arrives(&plan, depth, command) {
+                    let arrived = !call.can_be_swallowed() || keys(before, after).any(|same| same);
+                    if arrived && departure.arrives(&plan, depth) {
                         return updated(before, after, command);
                     }
                     deleted(before, departure.command)?;
@@ -71,11 +71,9 @@ pub fn capture(call: &TriggerCall<'_>) -> Result<()> {
         }
         Operation::Update => {
             settle_before(&plan)?;
-            updated(
-                Side { plan: &plan, row: call.first_row() },
-                Side { plan: &plan, row: call.updated_row() },
-                command,
-            )
+            let before = Side { plan: &plan, row: call.first_row() };
+            let after = Side { plan: &plan, row: call.updated_row() };
+            updated(before, after, command)
         }
         Operation::Delete => {
             settle_before(&plan)?;
@@ -202,12 +200,14 @@ fn record(
     Ok(())
 }
 
-/// Whether two rows agree in a column of their keys. Of a key, a row that moves changes what chose its partition.
-fn share_key(a: Side<'_>, b: Side<'_>) -> bool {
+/// Whether the keys of two rows are equal, column by column. Of a key, a row that moves changes what chose its
+/// partition.
+fn keys<'a>(a: Side<'a>, b: Side<'a>) -> impl Iterator<Item = bool> + 'a {
     let columns = a.plan.resource_id.iter().zip(&b.plan.resource_id);
-    columns
-        .filter_map(|(x, y)| Some((x, a.row.get(x.position)?, b.row.get(y.position)?)))
-        .any(|(column, value, other)| !column.attribute.differ(value, other))
+    columns.map(move |(x, y)| match (a.row.get(x.position), b.row.get(y.position)) {
+        (Some(value), Some(other)) => !x.attribute.differ(value, other),
+        (value, other) => value.is_none() && other.is_none(),
+    })
 }
 
 /// The columns whose values differ, and the key's where images need it; none if nothing differs.

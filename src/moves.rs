@@ -36,9 +36,9 @@ impl Move {
         Self { plan, row, command, depth, subtransaction }
     }
 
-    /// Whether an INSERT by `command` into a partition with this plan, at this trigger depth, can be its arrival.
-    pub fn arrives(&self, plan: &Plan, depth: i32, command: pg_sys::CommandId) -> bool {
-        self.depth == depth && self.command == command && self.plan.partition_of == plan.partition_of
+    /// Whether an INSERT into a partition with this plan, at this trigger depth, can be its arrival.
+    pub fn arrives(&self, plan: &Plan, depth: i32) -> bool {
+        self.depth == depth && self.plan.partition_of == plan.partition_of
     }
 }
 

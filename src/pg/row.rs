@@ -113,36 +113,31 @@ impl<'a> TriggerCall<'a> {
         unsafe { (*self.data.tg_trigger).tgisclone }
     }
 
-    /// The command that changed the row, which may have been followed by others before its triggers fire; the
-    /// current one where the row does not tell.
-    pub fn command(&self) -> pg_sys::CommandId {
-        // SAFETY: a row trigger's tuples have the headers that are on the page; who asks for a command id must
-        // have made sure that it is this transaction's.
-        unsafe {
-            let own = |xid| pg_sys::TransactionIdIsCurrentTransactionId(xid);
-            if self.is_for_row() {
-                match self.operation() {
-                    Operation::Delete => {
-                        let header = (*self.data.tg_trigtuple).t_data;
-                        if own(updater(&*header)) {
-                            return pg_sys::HeapTupleHeaderGetCmax(header);
-                        }
-                    }
-                    operation => {
-                        let tuple = if operation == Operation::Update {
-                            self.data.tg_newtuple
-                        } else {
-                            self.data.tg_trigtuple
-                        };
-                        let header = (*tuple).t_data;
-                        if own((*header).t_choice.t_heap.t_xmin) {
-                            return pg_sys::HeapTupleHeaderGetCmin(header);
-                        }
-                    }
-                }
-            }
+    /// The command with whose events this one belongs. Functions that the statement called may have written since
+    /// it began: a deletion came before what they did to the row's key, so it belongs to its own command; a new
+    /// version came after what made room for it and before what replaced it, if anything did.
+    pub fn place(&self) -> pg_sys::CommandId {
+        // SAFETY: the header is a row's, and only a transaction's own versions know their commands.
+        let ended = self.version().and_then(|header| unsafe {
+            pg_sys::TransactionIdIsCurrentTransactionId(updater(&*header))
+                .then(|| pg_sys::HeapTupleHeaderGetCmax(header))
+        });
+        match ended {
+            Some(command) if self.operation() == Operation::Delete => command,
+            Some(command) => command.saturating_sub(1),
+            None => session::command().1,
         }
-        session::command().1
+    }
+
+    /// The header of the version that was deleted or made, as it is on the page; none for a statement's trigger.
+    fn version(&self) -> Option<pg_sys::HeapTupleHeader> {
+        let tuple = match self.operation() {
+            _ if !self.is_for_row() => return None,
+            Operation::Update => self.data.tg_newtuple,
+            _ => self.data.tg_trigtuple,
+        };
+        // SAFETY: a row trigger is given its tuples.
+        Some(unsafe { (*tuple).t_data })
     }
 
     /// Whether the deleted row went on to another partition: its INSERT there follows, unless a trigger there

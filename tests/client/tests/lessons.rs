@@ -60,12 +60,22 @@ fn changes_of_functions_in_a_statement_come_in_the_order_they_were_made() {
         )
         .unwrap();
     client.batch_execute("INSERT INTO first VALUES (1, 0)").unwrap();
+    // What makes room for a row comes before it.
+    client
+        .batch_execute(
+            "CREATE TABLE sole (id int PRIMARY KEY, v int); SELECT audit.track('sole', 'sole');
+             CREATE FUNCTION replace() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                 DELETE FROM sole WHERE id = new.id; RETURN new; END $$;
+             CREATE TRIGGER replace BEFORE INSERT ON sole FOR EACH ROW EXECUTE FUNCTION replace();",
+        )
+        .unwrap();
+    client.batch_execute("INSERT INTO sole VALUES (1, 1), (2, 2); INSERT INTO sole VALUES (1, 3)").unwrap();
     assert_eq!(
         texts(&mut client, EVENTS),
         [
             r#"ver.created 1 {"id": 1, "cur": true}"#,
-            r#"ver.created 2 {"id": 2, "cur": true}"#,
             r#"ver.updated 1 {"cur": true} {"cur": false}"#,
+            r#"ver.created 2 {"id": 2, "cur": true}"#,
             r#"pair.updated 1 {"v": 0} {"v": 1}"#,
             r#"pair.updated 2 {"v": 0} {"v": 1}"#,
             r#"pair.updated 2 {"v": 1} {"v": 99}"#,
@@ -73,6 +83,10 @@ fn changes_of_functions_in_a_statement_come_in_the_order_they_were_made() {
             r#"doc.updated 1 {"state": "draft"} {"state": "published"}"#,
             r#"first.created 1 {"n": 0, "id": 1}"#,
             r#"first.updated 1 {"n": 0} {"n": 1}"#,
+            r#"sole.created 1 {"v": 1, "id": 1}"#,
+            r#"sole.created 2 {"v": 2, "id": 2}"#,
+            r#"sole.deleted 1 {"v": 1, "id": 1}"#,
+            r#"sole.created 1 {"v": 3, "id": 1}"#,
         ]
     );
     let in_order: bool = client
