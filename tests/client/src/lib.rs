@@ -208,3 +208,22 @@ pub fn refused<T>(result: Result<T, postgres::Error>) -> (SqlState, String, Stri
 pub fn texts(client: &mut Client, query: &str) -> Vec<String> {
     client.query(query, &[]).expect("the query runs").iter().map(|row| row.get(0)).collect()
 }
+
+/// A small generator, so that the test needs no crate and each run differs.
+pub struct Random(u64);
+
+impl Random {
+    /// A new one; different streams differ.
+    pub fn new(stream: u64) -> Self {
+        let now = std::time::UNIX_EPOCH.elapsed().expect("the clock is right").as_nanos() as u64;
+        Self(now.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ stream.wrapping_mul(0xd1b5_4a32_d192_ed03) | 1)
+    }
+
+    /// A number from zero to below `limit`.
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}

@@ -5,29 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use audit_client_tests::Cluster;
+use audit_client_tests::{Cluster, Random};
 use postgres::Client;
 use serde_json::{Map, Value};
 
 const WRITERS: u32 = 4;
-
-/// A small generator, so that the test needs no crate and each run differs.
-struct Random(u64);
-
-impl Random {
-    fn new(stream: u64) -> Self {
-        let now =
-            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
-        Self(now.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ stream.wrapping_mul(0xd1b5_4a32_d192_ed03) | 1)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
 
 /// Writes until the server is gone: single rows, bulk statements, savepoints, prepared transactions.
 fn write(client: &mut Client, writer: u32, round: u32, in_bulk: &AtomicBool) -> Result<(), postgres::Error> {
