@@ -35,13 +35,14 @@ pub fn run_ddl(query: &str, arguments: &[DatumWithOid<'_>]) -> Result<()> {
 ///
 /// It reads the relation cache without locks, and acts only on what this transaction has locked for DDL: others'
 /// tables are others' business, and waiting for them would deadlock migrations and parallel restores.
-pub fn follow(change: PartitionChange) -> Result<()> {
+pub fn follow(change: &PartitionChange) -> Result<()> {
     if QUIET.get() {
         return Ok(());
     }
     refuse_foreign_triggers()?;
     // Only then: a restore makes each partition's triggers itself.
     if change.attached {
+        triggers::refuse_foreign_partitions(triggers::brought_by_command(&change.attached_name)?)?;
         triggers::add_statement_triggers(None)?;
     }
     if change.detached {

@@ -6,8 +6,9 @@ use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use crate::ddl::run_ddl;
-use crate::error::Result;
+use crate::ddl::{is_being_altered, run_ddl};
+use crate::error::{Error, Result};
+use crate::pg::catalog;
 use crate::pg::row::OpenRelation;
 use crate::pg::scope::as_extension_owner;
 use crate::track::does_not_fit;
@@ -35,12 +36,77 @@ pub fn tables(function: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
 pub fn apply(target: pg_sys::Oid, tracking: &Tracking) -> Result<()> {
     let argument = tracking.to_argument();
     make(target, Kind::Row, &argument, "ENABLE", tracking.mode())?;
+    // Now, since the row trigger locked all partitions: nobody can add one any more.
+    refuse_foreign_partitions(vec![target])?;
     make(target, Kind::Truncate, &argument, "ENABLE", tracking.mode())?;
     add_statement_triggers(Some(target))
 }
 
+/// The foreign tables that the event trigger's command made, and the table it attached: what it brought, in contrast
+/// to what was there before.
+pub fn brought_by_command(attached_name: &[u8]) -> Result<Vec<pg_sys::Oid>> {
+    let brought = Spi::connect(|client| {
+        // A name is enough, since nobody else's table of that name is locked by this command.
+        let rows = client.select(
+            "SELECT c.objid, false FROM pg_catalog.pg_event_trigger_ddl_commands() c
+             WHERE c.classid = 'pg_catalog.pg_class'::regclass AND c.command_tag = 'CREATE FOREIGN TABLE'
+             UNION ALL
+             SELECT a.oid, true FROM pg_catalog.pg_event_trigger_ddl_commands() c
+             JOIN pg_catalog.pg_inherits i ON i.inhparent = c.objid
+             JOIN pg_catalog.pg_class a ON a.oid = i.inhrelid
+             WHERE c.classid = 'pg_catalog.pg_class'::regclass AND c.command_tag = 'ALTER TABLE'
+               AND pg_catalog.convert_to(a.relname::text, pg_catalog.getdatabaseencoding()) = $1",
+            None,
+            &[attached_name.to_vec().into()],
+        )?;
+        let mut brought = Vec::new();
+        for row in rows {
+            if let (Some(table), Some(attached)) = (row.get::<pg_sys::Oid>(1)?, row.get::<bool>(2)?) {
+                brought.push((table, attached));
+            }
+        }
+        Ok::<_, pgrx::spi::SpiError>(brought)
+    })?;
+    Ok(brought
+        .into_iter()
+        .filter(|(table, attached)| !attached || is_being_altered(*table))
+        .map(|(table, _)| table)
+        .collect())
+}
+
+/// Refuses a foreign table at or below `tables` that is a partition of a tracked table.
+pub fn refuse_foreign_partitions(tables: Vec<pg_sys::Oid>) -> Result<()> {
+    let found = as_extension_owner(|| {
+        Spi::get_two_with_args::<pg_sys::Oid, pg_sys::Oid>(
+            "SELECT c.oid, r.tgrelid
+             FROM pg_catalog.unnest($1) t (root)
+             CROSS JOIN LATERAL pg_catalog.pg_partition_tree(t.root) p
+             JOIN pg_catalog.pg_class c ON c.oid = p.relid AND c.relkind = 'f'
+             CROSS JOIN LATERAL pg_catalog.pg_partition_ancestors(c.oid) a
+             JOIN pg_catalog.pg_trigger r ON r.tgrelid = a.relid
+             WHERE r.tgname = $2 AND r.tgparentid = 0 AND r.tgfoid = 'audit.capture()'::regprocedure
+             UNION ALL SELECT NULL, NULL LIMIT 1",
+            &[tables.into(), Kind::Row.name().into()],
+        )
+    })?;
+    let (Some(foreign), Some(tracked)) = found else { return Ok(()) };
+    Err(Error::new(
+        PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
+        format!(
+            "{} is a foreign table, which cannot be a partition of tracked table {}",
+            catalog::shown_name(foreign),
+            catalog::shown_name(tracked)
+        ),
+    )
+    .detail("PostgreSQL has no triggers for TRUNCATE of foreign tables, so it would leave no event.")
+    .hint(
+        "Keep these rows in an ordinary table, or track the table on its own server and leave it detached.",
+    ))
+}
+
 /// Makes the statement triggers of partitions, which PostgreSQL does not inherit as it does row triggers: all of
-/// `target`'s anew, or those that are missing anywhere.
+/// `target`'s anew, or those that are missing anywhere. A foreign table has none: `audit.tracked_table` tells that one
+/// was made a partition behind the event trigger's back, and nobody else's DDL is refused for it.
 pub fn add_statement_triggers(target: Option<pg_sys::Oid>) -> Result<()> {
     let wanted = as_extension_owner(|| {
         Spi::connect(|client| {
@@ -50,7 +116,7 @@ pub fn add_statement_triggers(target: Option<pg_sys::Oid>) -> Result<()> {
                  JOIN pg_catalog.pg_class root ON root.oid = r.tgrelid AND root.relkind = 'p'
                  CROSS JOIN LATERAL pg_catalog.pg_partition_tree(r.tgrelid) p
                  JOIN pg_catalog.pg_class c ON c.oid = p.relid
-                 CROSS JOIN LATERAL (VALUES ($1, true, p.level > 0), ($2, false, c.relkind = 'p'))
+                 CROSS JOIN LATERAL (VALUES ($1, true, p.level > 0 AND c.relkind <> 'f'), ($2, false, c.relkind = 'p'))
                      t (name, on_truncate, wanted)
                  WHERE r.tgname = $3 AND r.tgparentid = 0 AND r.tgfoid = 'audit.capture()'::regprocedure AND t.wanted
                    AND CASE WHEN $4 IS NOT NULL THEN r.tgrelid = $4

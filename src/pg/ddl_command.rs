@@ -1,12 +1,17 @@
 //! What an event trigger is told of the command that fired it.
 
+use std::ffi::CStr;
+
 use pgrx::pg_sys;
 
 /// What a command did to partitions.
-#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+#[derive(Clone, Default, Debug, PartialEq, Eq)]
 pub struct PartitionChange {
     /// A table may have become a partition.
     pub attached: bool,
+    /// The unqualified name of the table that ATTACH PARTITION names, in the database's encoding: the server does
+    /// not tell its OID before PostgreSQL 16.
+    pub attached_name: Vec<u8>,
     /// A partition may have become a table of its own.
     pub detached: bool,
 }
@@ -17,7 +22,7 @@ pub struct PartitionChange {
 /// `fcinfo` must be what PostgreSQL passed to the function.
 pub unsafe fn partition_change(fcinfo: pg_sys::FunctionCallInfo) -> PartitionChange {
     let mut change = PartitionChange::default();
-    // SAFETY: a node's tag says its type; lists hold nodes.
+    // SAFETY: a node's tag says its type; lists hold nodes; ATTACH PARTITION has a PartitionCmd with a name.
     unsafe {
         let context = (*fcinfo).context;
         if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_EventTriggerData {
@@ -28,14 +33,25 @@ pub unsafe fn partition_change(fcinfo: pg_sys::FunctionCallInfo) -> PartitionCha
             pg_sys::NodeTag::T_CreateStmt => {
                 change.attached = !(*command.cast::<pg_sys::CreateStmt>()).partbound.is_null();
             }
-            // It may hold any CREATE TABLE.
-            pg_sys::NodeTag::T_CreateSchemaStmt => change.attached = true,
+            pg_sys::NodeTag::T_CreateForeignTableStmt => {
+                change.attached =
+                    !(*command.cast::<pg_sys::CreateForeignTableStmt>()).base.partbound.is_null();
+            }
+            // They may hold any CREATE TABLE, or CREATE FOREIGN TABLE.
+            pg_sys::NodeTag::T_CreateSchemaStmt | pg_sys::NodeTag::T_ImportForeignSchemaStmt => {
+                change.attached = true;
+            }
             pg_sys::NodeTag::T_AlterTableStmt => {
                 let list = (*command.cast::<pg_sys::AlterTableStmt>()).cmds;
                 if !list.is_null() {
                     for cell in std::slice::from_raw_parts((*list).elements, (*list).length as usize) {
-                        match (*cell.ptr_value.cast::<pg_sys::AlterTableCmd>()).subtype {
-                            pg_sys::AlterTableType::AT_AttachPartition => change.attached = true,
+                        let part = cell.ptr_value.cast::<pg_sys::AlterTableCmd>();
+                        match (*part).subtype {
+                            pg_sys::AlterTableType::AT_AttachPartition => {
+                                change.attached = true;
+                                let table = (*(*part).def.cast::<pg_sys::PartitionCmd>()).name;
+                                change.attached_name = CStr::from_ptr((*table).relname).to_bytes().to_vec();
+                            }
                             pg_sys::AlterTableType::AT_DetachPartition
                             | pg_sys::AlterTableType::AT_DetachPartitionFinalize => change.detached = true,
                             _ => {}

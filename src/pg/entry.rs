@@ -84,7 +84,7 @@ sql_function!(
 
 unsafe fn follow_ddl(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     // SAFETY: fcinfo is this call's.
-    or_raise(ddl::follow(unsafe { partition_change(fcinfo) }));
+    or_raise(ddl::follow(&unsafe { partition_change(fcinfo) }));
     pg_sys::Datum::null()
 }
 

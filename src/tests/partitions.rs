@@ -210,4 +210,82 @@ mod tests {
             .join("\n")
         );
     }
+
+    /// A partitioned table, and a server for foreign tables that nobody reads.
+    const FOREIGN: &str = "
+        CREATE TABLE q (id int, k int, name text) PARTITION BY LIST (k);
+        CREATE TABLE q1 PARTITION OF q FOR VALUES IN (1);
+        CREATE TABLE q2 PARTITION OF q FOR VALUES IN (2, 3) PARTITION BY LIST (k);
+        CREATE FOREIGN DATA WRAPPER nowhere; CREATE SERVER far FOREIGN DATA WRAPPER nowhere;";
+
+    /// The SQLSTATE, message and whether there is a hint, of what must be an error.
+    fn complaint(command: &str) -> String {
+        run("CREATE OR REPLACE FUNCTION complaint(command text) RETURNS text LANGUAGE plpgsql AS $$
+             DECLARE hint text;
+             BEGIN EXECUTE command; RETURN 'no error';
+             EXCEPTION WHEN OTHERS THEN
+                 GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
+                 RETURN concat_ws(' ', SQLSTATE, SQLERRM, CASE WHEN hint <> '' THEN '(hint)' END);
+             END $$");
+        Spi::get_one_with_args("SELECT complaint($1)", &[command.into()]).unwrap().unwrap()
+    }
+
+    #[pg_test]
+    fn a_foreign_table_is_no_partition_of_a_tracked_table() {
+        run(FOREIGN);
+        run("SELECT audit.track('q', 'q', resource_id => '{id}');
+             CREATE FOREIGN TABLE loose (id int, k int, name text) SERVER far;
+             CREATE TABLE branch (id int, k int, name text) PARTITION BY LIST (k);
+             CREATE FOREIGN TABLE leaf PARTITION OF branch FOR VALUES IN (9) SERVER far;");
+        let refused = |table: &str| {
+            format!(
+                "42809 {table} is a foreign table, which cannot be a partition of tracked table public.q (hint)"
+            )
+        };
+        for (command, table) in [
+            ("CREATE FOREIGN TABLE qf PARTITION OF q FOR VALUES IN (9) SERVER far", "public.qf"),
+            ("CREATE FOREIGN TABLE qf PARTITION OF q2 FOR VALUES IN (3) SERVER far", "public.qf"),
+            ("ALTER TABLE q ATTACH PARTITION loose FOR VALUES IN (9)", "public.loose"),
+            ("ALTER TABLE q ATTACH PARTITION branch FOR VALUES IN (9)", "public.leaf"),
+        ] {
+            assert_eq!(complaint(command), refused(table), "{command}");
+        }
+        // What nobody tracks may have them, until somebody would track it.
+        run("SELECT audit.untrack('q');
+             CREATE FOREIGN TABLE qf PARTITION OF q2 FOR VALUES IN (3) SERVER far;");
+        assert_eq!(complaint("SELECT audit.track('q', 'q', resource_id => '{id}')"), refused("public.qf"));
+        assert_eq!(value::<i64>("SELECT count(*) FROM audit.tracked_table"), 0);
+    }
+
+    #[pg_test]
+    fn a_foreign_partition_made_behind_our_back_is_in_nobodys_way() {
+        run(FOREIGN);
+        run("SELECT audit.track('q', 'q', resource_id => '{id}');
+             ALTER EVENT TRIGGER audit_follow_ddl DISABLE;
+             CREATE FOREIGN TABLE qf PARTITION OF q FOR VALUES IN (9) SERVER far;
+             CREATE TABLE missed PARTITION OF q2 FOR VALUES IN (2);
+             ALTER EVENT TRIGGER audit_follow_ddl ENABLE ALWAYS;");
+        run("CREATE SCHEMA other CREATE TABLE t (id int);
+             CREATE TABLE r (id int) PARTITION BY LIST (id);
+             CREATE TABLE r1 PARTITION OF r DEFAULT;
+             ALTER TABLE q ADD note text;
+             CREATE TABLE q4 PARTITION OF q FOR VALUES IN (4);
+             ALTER FOREIGN TABLE qf OPTIONS (ADD note 'seen');
+             ALTER TABLE q RENAME id TO number;
+             INSERT INTO q VALUES (1, 4); TRUNCATE q4, missed;");
+        assert_eq!(
+            events(),
+            [
+                r#"q.created 1 public.q4 {"k": 4, "name": null, "note": null, "number": 1}"#,
+                "q.truncated public.q4",
+                "q.truncated public.missed",
+            ]
+            .join("\n")
+        );
+        run("ALTER TABLE q DETACH PARTITION qf; SELECT audit.untrack('q')");
+        assert_eq!(
+            value::<i64>("SELECT count(*) FROM pg_trigger WHERE tgfoid = 'audit.capture()'::regprocedure"),
+            0
+        );
+    }
 }

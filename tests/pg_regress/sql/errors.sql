@@ -27,6 +27,21 @@ SELECT * FROM complain($$SELECT audit.track('s', 't')$$);
 SELECT * FROM complain($$SELECT audit.track('pg_class', 't')$$);
 SELECT * FROM complain($$SELECT audit.track('audit.event', 't')$$);
 SELECT * FROM complain($$SELECT audit.track('t_pkey', 't')$$);
+-- A foreign table has no TRUNCATE triggers, so it is no partition of a tracked table either.
+CREATE TABLE parts (id int, k int) PARTITION BY LIST (k);
+CREATE FOREIGN DATA WRAPPER nowhere;
+CREATE SERVER far FOREIGN DATA WRAPPER nowhere;
+CREATE FOREIGN TABLE away PARTITION OF parts FOR VALUES IN (1) SERVER far;
+SELECT * FROM complain($$SELECT audit.track('away', 't')$$);
+SELECT * FROM complain($$SELECT audit.track('parts', 't')$$);
+ALTER TABLE parts DETACH PARTITION away;
+SELECT audit.track('parts', 'part');
+SELECT * FROM complain($$ALTER TABLE parts ATTACH PARTITION away FOR VALUES IN (1)$$);
+SELECT * FROM complain($$CREATE FOREIGN TABLE away_too PARTITION OF parts FOR VALUES IN (1) SERVER far$$);
+DROP TABLE parts;
+DROP FOREIGN TABLE away;
+DROP SERVER far;
+DROP FOREIGN DATA WRAPPER nowhere;
 -- Names.
 SELECT * FROM complain($$SELECT audit.track('t', NULL)$$);
 SELECT * FROM complain($$SELECT audit.track('t', 'Data Source')$$);
