@@ -101,10 +101,25 @@ SELECT t.tgrelid::regclass AS target,
        ARRAY(SELECT jsonb_array_elements_text(s.settings -> 'mask')) AS mask,
        ARRAY(SELECT jsonb_array_elements_text(s.settings -> 'personal')) AS personal,
        COALESCE((s.settings ->> 'on_replica')::boolean, false) AS on_replica,
-       t.tgenabled = e.expected
-           AND EXISTS (SELECT FROM pg_trigger u
-                       WHERE u.tgrelid = t.tgrelid AND u.tgname = '!audit_truncate'
-                         AND u.tgfoid = t.tgfoid AND u.tgenabled = e.expected) AS alive
+       -- Not pg_partition_tree, which would lock every partition to say how they are.
+       NOT EXISTS (
+           WITH RECURSIVE tree (relid, relkind) AS (
+               SELECT c.oid, c.relkind FROM pg_class c WHERE c.oid = t.tgrelid
+               UNION ALL
+               SELECT c.oid, c.relkind
+               FROM tree p
+               JOIN pg_inherits i ON i.inhparent = p.relid
+               JOIN pg_class c ON c.oid = i.inhrelid
+               WHERE p.relkind = 'p'
+           )
+           SELECT FROM tree p
+           CROSS JOIN LATERAL (VALUES ('!audit_row'::name, true), ('!audit_truncate', true), ('!audit_end', p.relkind = 'p'))
+               AS k (name, wanted)
+           -- One look-up by index each, whatever the planner thinks of the tree's size.
+           WHERE k.wanted
+             AND (SELECT u.tgenabled FROM pg_trigger u
+                  WHERE u.tgrelid = p.relid AND u.tgname = k.name AND u.tgfoid = t.tgfoid) IS DISTINCT FROM e.expected
+       ) AS alive
 FROM pg_trigger t
 CROSS JOIN LATERAL (
     SELECT convert_from(substr(t.tgargs, 1, length(t.tgargs) - 1), getdatabaseencoding())::jsonb
@@ -124,7 +139,7 @@ COMMENT ON COLUMN audit.tracked_table.exclude IS 'Columns never stored';
 COMMENT ON COLUMN audit.tracked_table.mask IS 'Columns stored as [masked]';
 COMMENT ON COLUMN audit.tracked_table.personal IS 'Columns with a person''s data';
 COMMENT ON COLUMN audit.tracked_table.on_replica IS 'Whether rows that replication applies are tracked';
-COMMENT ON COLUMN audit.tracked_table.alive IS 'Whether both triggers are there and enabled';
+COMMENT ON COLUMN audit.tracked_table.alive IS 'Whether all its triggers are there and enabled, on every partition too';
 
 CREATE FUNCTION audit.follow_ddl() RETURNS event_trigger
     LANGUAGE c SET search_path = pg_catalog, pg_temp

@@ -282,10 +282,44 @@ mod tests {
             ]
             .join("\n")
         );
-        run("ALTER TABLE q DETACH PARTITION qf; SELECT audit.untrack('q')");
+        assert!(!value::<bool>("SELECT alive FROM audit.tracked_table"), "its TRUNCATE leaves no event");
+        run("ALTER TABLE q DETACH PARTITION qf");
+        assert!(value::<bool>("SELECT alive FROM audit.tracked_table WHERE target = 'q'::regclass"));
+        run("SELECT audit.untrack('q')");
         assert_eq!(
             value::<i64>("SELECT count(*) FROM pg_trigger WHERE tgfoid = 'audit.capture()'::regprocedure"),
             0
         );
+    }
+
+    #[pg_test]
+    fn the_view_looks_at_every_partition() {
+        let alive = || value::<bool>("SELECT alive FROM audit.tracked_table");
+        run(TABLES);
+        assert!(alive());
+        for (table, trigger) in [
+            ("p", "!audit_end"),
+            ("eu", "!audit_row"),
+            ("eu", "!audit_truncate"),
+            ("us", "!audit_end"),
+            ("us", "!audit_truncate"),
+            ("us_low", "!audit_row"),
+            ("us_low", "!audit_truncate"),
+        ] {
+            run(&format!("ALTER TABLE ONLY {table} DISABLE TRIGGER \"{trigger}\""));
+            assert!(!alive(), "{trigger} of {table} is disabled");
+            run(&format!("ALTER TABLE ONLY {table} ENABLE REPLICA TRIGGER \"{trigger}\""));
+            assert!(!alive(), "{trigger} of {table} is a replica's");
+            run(&format!("ALTER TABLE ONLY {table} ENABLE TRIGGER \"{trigger}\""));
+            assert!(alive(), "{trigger} of {table} is enabled");
+        }
+        run("DROP TRIGGER \"!audit_truncate\" ON us_high");
+        assert!(!alive(), "a partition's statement trigger is missing");
+        run("SELECT audit.track('p', 'p', on_replica => true)");
+        assert!(alive(), "audit.track makes them anew");
+        run("CREATE TABLE asia PARTITION OF p FOR VALUES IN ('asia')");
+        assert!(alive(), "a new partition's triggers fire where its table's do");
+        run("ALTER TABLE us_low ENABLE TRIGGER \"!audit_row\"");
+        assert!(!alive(), "an ordinary trigger of a partition does not see what replication applies");
     }
 }
