@@ -217,16 +217,21 @@ mod tests {
 
     #[pg_test]
     fn keys_of_another_type_than_what_they_refer_to() {
-        run("CREATE TABLE n (id numeric PRIMARY KEY, org text); INSERT INTO n VALUES (1, 'numeric');
-             CREATE TABLE f (id float8 PRIMARY KEY, org text); INSERT INTO f VALUES (1, 'float8');
-             CREATE TABLE c (id text PRIMARY KEY, org text); INSERT INTO c VALUES ('ab', 'text');
+        // Names of their own: tests run side by side, and two that make the same tables in another order deadlock.
+        run("CREATE TABLE by_numeric (id numeric PRIMARY KEY, org text); INSERT INTO by_numeric VALUES (1, 'numeric');
+             CREATE TABLE by_float (id float8 PRIMARY KEY, org text); INSERT INTO by_float VALUES (1, 'float8');
+             CREATE TABLE by_text (id text PRIMARY KEY, org text); INSERT INTO by_text VALUES ('ab', 'text');
              CREATE DOMAIN small AS int2;
-             CREATE TABLE t (id int PRIMARY KEY, n int REFERENCES n, f numeric REFERENCES f, c char(5) REFERENCES c, d small REFERENCES n);
-             SELECT audit.track('t', 't', organisation_id => 'n.org', project_id => 'f.org'); INSERT INTO t VALUES (1, 1, 1, 'ab', 1);
-             SELECT audit.track('t', 't', organisation_id => 'c.org', project_id => 'd.org'); INSERT INTO t VALUES (2, 1, 1, 'ab', 1);
-             CREATE TABLE p (id int PRIMARY KEY, org text); INSERT INTO p VALUES (1, 'became numeric');
-             CREATE TABLE k (id int PRIMARY KEY, p int REFERENCES p); SELECT audit.track('k', 'k', organisation_id => 'p.org');
-             INSERT INTO k VALUES (3, 1); ALTER TABLE p ALTER id TYPE numeric; INSERT INTO k VALUES (4, 1);");
+             CREATE TABLE cast_key (id int PRIMARY KEY, n int REFERENCES by_numeric, f numeric REFERENCES by_float,
+                                    c char(5) REFERENCES by_text, d small REFERENCES by_numeric);
+             SELECT audit.track('cast_key', 'cast_key', organisation_id => 'n.org', project_id => 'f.org');
+             INSERT INTO cast_key VALUES (1, 1, 1, 'ab', 1);
+             SELECT audit.track('cast_key', 'cast_key', organisation_id => 'c.org', project_id => 'd.org');
+             INSERT INTO cast_key VALUES (2, 1, 1, 'ab', 1);
+             CREATE TABLE by_int (id int PRIMARY KEY, org text); INSERT INTO by_int VALUES (1, 'became numeric');
+             CREATE TABLE cast_later (id int PRIMARY KEY, p int REFERENCES by_int);
+             SELECT audit.track('cast_later', 'cast_later', organisation_id => 'p.org');
+             INSERT INTO cast_later VALUES (3, 1); ALTER TABLE by_int ALTER id TYPE numeric; INSERT INTO cast_later VALUES (4, 1);");
         assert_eq!(
             value::<String>(
                 "SELECT string_agg(concat_ws(' ', resource_id, organisation_id, project_id), ', ' ORDER BY event_id) FROM audit.event"
@@ -237,15 +242,15 @@ mod tests {
 
     #[pg_test]
     fn of_a_parent_that_is_gone_the_last_version() {
-        run("CREATE TABLE p (id int PRIMARY KEY, org text); INSERT INTO p VALUES (1, 'a'), (7, 'filler');
-             CREATE TABLE c (id int PRIMARY KEY, p int REFERENCES p DEFERRABLE INITIALLY DEFERRED);
-             SELECT audit.track('c', 'c', organisation_id => 'p.org'); INSERT INTO c VALUES (1, 1), (2, 1);
-             UPDATE p SET org = 'b' WHERE id = 1; UPDATE p SET id = 2 WHERE id = 1; DELETE FROM c WHERE id = 1;
-             INSERT INTO p VALUES (1, 'c'); DELETE FROM p WHERE id = 1; INSERT INTO p VALUES (1, 'd'); DELETE FROM p WHERE id = 1;
-             DELETE FROM c;");
+        run("CREATE TABLE gone (id int PRIMARY KEY, org text); INSERT INTO gone VALUES (1, 'a'), (7, 'filler');
+             CREATE TABLE left_over (id int PRIMARY KEY, p int REFERENCES gone DEFERRABLE INITIALLY DEFERRED);
+             SELECT audit.track('left_over', 'left_over', organisation_id => 'p.org'); INSERT INTO left_over VALUES (1, 1), (2, 1);
+             UPDATE gone SET org = 'b' WHERE id = 1; UPDATE gone SET id = 2 WHERE id = 1; DELETE FROM left_over WHERE id = 1;
+             INSERT INTO gone VALUES (1, 'c'); DELETE FROM gone WHERE id = 1; INSERT INTO gone VALUES (1, 'd'); DELETE FROM gone WHERE id = 1;
+             DELETE FROM left_over;");
         assert_eq!(
-            scopes("action = 'c.deleted'"),
-            "c.deleted 1 b/- {\"p\": 1, \"id\": 1}\nc.deleted 2 d/- {\"p\": 1, \"id\": 2}"
+            scopes("action = 'left_over.deleted'"),
+            "left_over.deleted 1 b/- {\"p\": 1, \"id\": 1}\nleft_over.deleted 2 d/- {\"p\": 1, \"id\": 2}"
         );
     }
 
