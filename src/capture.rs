@@ -9,8 +9,9 @@ use pgrx::pg_sys::{CommandId, Oid};
 use crate::error::Result;
 use crate::moves::{self, Move};
 use crate::pg::output::FixedSettings;
-use crate::pg::row::{Operation, Row, RowTrigger, TriggerCall};
+use crate::pg::row::Row;
 use crate::pg::session;
+use crate::pg::trigger_call::{Operation, RowTrigger, TriggerCall};
 use crate::pg::value::{built, finish_text, start_text};
 use crate::relations::{self, Plan, TextColumn};
 use crate::scope::Scope;
@@ -60,7 +61,7 @@ pub fn capture(call: &TriggerCall<'_>) -> Result<()> {
                 while let Some(departure) = moves::take(depth) {
                     let before = Side::left(&departure);
                     // Only a trigger can keep a row from arriving, and then this may be another row.
-                    let arrived = !call.can_be_swallowed() || keys(before, after).any(|same| same);
+                    let arrived = !call.can_be_swallowed() || share_key(before, after);
                     if arrived && departure.arrives(&plan, depth) {
                         return updated(before, after, command);
                     }
@@ -125,7 +126,7 @@ fn truncated(call: &TriggerCall<'_>, plan: &Plan) -> Result<()> {
     if call.relation().is_partitioned() {
         TRUNCATED.set(Some((command, call.relation().oid())));
     }
-    match plan.event(Operation::Truncate, session::command().1) {
+    match plan.event(Operation::Truncate, session::command_id()) {
         Some(event) => writer::write(&event).map(drop),
         None => Ok(()),
     }
@@ -200,11 +201,10 @@ fn record(
     Ok(())
 }
 
-/// Whether the keys of two rows are equal, column by column. Of a key, a row that moves changes what chose its
-/// partition.
-fn keys<'a>(a: Side<'a>, b: Side<'a>) -> impl Iterator<Item = bool> + 'a {
-    let columns = a.plan.resource_id.iter().zip(&b.plan.resource_id);
-    columns.map(move |(x, y)| match (a.row.get(x.position), b.row.get(y.position)) {
+/// Whether two rows agree in a column of their keys. Of a key, a row that moves changes what chose its partition.
+fn share_key(a: Side<'_>, b: Side<'_>) -> bool {
+    let mut columns = a.plan.resource_id.iter().zip(&b.plan.resource_id);
+    columns.any(|(x, y)| match (a.row.get(x.position), b.row.get(y.position)) {
         (Some(value), Some(other)) => !x.attribute.differ(value, other),
         (value, other) => value.is_none() && other.is_none(),
     })

@@ -52,7 +52,7 @@ pub fn record(arguments: &Arguments) -> Result<[u8; 16]> {
         after_state: arguments.after_state.as_ref().map(Text::value),
         metadata: metadata.as_ref().map(Text::value),
         table_name: None,
-        command: session::command().1,
+        command: session::command_id(),
     })
 }
 

@@ -12,10 +12,11 @@ use crate::pg::catalog;
 use crate::pg::encode::Encoder;
 use crate::pg::lookup::Lookup;
 use crate::pg::output::{Output, PlanMemory};
-use crate::pg::row::{Attribute, OpenRelation, Operation, Relation, RowTrigger, TriggerCall};
+use crate::pg::row::{Attribute, OpenRelation, Relation};
+use crate::pg::trigger_call::{Operation, RowTrigger, TriggerCall};
 use crate::pg::value::Text;
 use crate::scope::Scope;
-use crate::tracking::{Step, Tracking, resolve};
+use crate::tracking::{Step, Tracking, resolve, with_generated};
 use crate::writer::Event;
 
 /// How to turn a row of one table into an event.
@@ -177,28 +178,18 @@ fn compile(call: &TriggerCall<'_>, relation: Relation<'_>) -> Result<Plan> {
     let actions = [Operation::Insert, Operation::Update, Operation::Delete, Operation::Truncate]
         .map(|operation| tracking.action(operation).map(text));
 
-    // What is made from a column that must not be stored must not be stored either.
-    let made_from = |kept_out: &[String]| -> Vec<usize> {
-        let kept_out: Vec<usize> = kept_out.iter().filter_map(position).collect();
-        generated
-            .iter()
-            .filter(|(_, sources)| sources.iter().any(|source| kept_out.contains(source)))
-            .map(|(position, _)| *position)
-            .collect()
-    };
-    let (masked, excluded) = (made_from(&tracking.mask), made_from(&tracking.exclude));
+    let masked = with_generated(&tracking.mask, &attributes, &generated);
+    let excluded = with_generated(&tracking.exclude, &attributes, &generated);
 
     let mut columns: Vec<Column> = attributes
         .into_iter()
         .enumerate()
         .filter_map(|(position, attribute)| Some((position, attribute?)))
-        .filter(|(position, attribute)| {
-            !tracking.exclude.contains(&attribute.label) && !excluded.contains(position)
-        })
+        .filter(|(_, attribute)| !excluded.contains(&attribute.label))
         .map(|(position, attribute)| Column {
             position,
             encoder: Encoder::of_type(&memory, attribute.type_oid),
-            masked: tracking.mask.contains(&attribute.label) || masked.contains(&position),
+            masked: masked.contains(&attribute.label),
             always: !resource_id_is_key && primary_key.contains(&position),
             attribute,
         })

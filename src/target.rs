@@ -6,7 +6,7 @@ use pgrx::prelude::*;
 use crate::error::{Error, Result};
 use crate::pg::catalog;
 use crate::pg::row::{OpenRelation, TriggerInfo};
-use crate::tracking::{Kind, Tracking};
+use crate::tracking::{Kind, Tracking, triggers_of};
 
 /// A table that someone wants to track, locked against writers and other DDL until the transaction ends.
 pub struct Table {
@@ -142,12 +142,10 @@ impl Table {
         if self.kind != "p" {
             return Ok(());
         }
-        let function = catalog::capture_function();
         for table in
             crate::pg::lookup::with_partitions(self.oid).into_iter().filter(|table| *table != self.oid)
         {
-            let triggers = function.and_then(|f| Some(OpenRelation::peek(table)?.relation().triggers(f)));
-            if triggers.is_some_and(|t| t.iter().any(|trigger| trigger.for_row && !trigger.is_clone)) {
+            if triggers_of(table).iter().any(|trigger| trigger.for_row && !trigger.is_clone) {
                 let partition = catalog::shown_name(table);
                 return Err(Error::new(
                     PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -184,15 +182,11 @@ impl Table {
 
     /// Its triggers with the extension's function.
     pub fn triggers(&self) -> Vec<TriggerInfo> {
-        // Not kept open: PostgreSQL alters no table that is in use.
-        let open = OpenRelation::peek(self.oid);
-        open.zip(catalog::capture_function()).map(|(open, f)| open.relation().triggers(f)).unwrap_or_default()
+        triggers_of(self.oid)
     }
 
     /// The settings that the row trigger carries now.
     pub fn settings(&self) -> Option<Tracking> {
-        let triggers = self.triggers();
-        let row = triggers.iter().find(|trigger| trigger.for_row)?;
-        Tracking::parse(row.argument.as_ref()?).ok()
+        Tracking::carried_by(&self.triggers())
     }
 }

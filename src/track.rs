@@ -7,8 +7,9 @@ use pgrx::prelude::*;
 
 use crate::ddl;
 use crate::error::{Error, Result};
-use crate::pg::row::{OpenRelation, Operation};
+use crate::pg::row::OpenRelation;
 use crate::pg::scope::as_extension_owner;
+use crate::pg::trigger_call::Operation;
 use crate::record::check_action;
 use crate::target::Table;
 use crate::tracking::{Problem, Tracking, Unresolved};

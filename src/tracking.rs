@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::pg::catalog;
 use crate::pg::lookup::{ForeignKey, foreign_keys};
-use crate::pg::row::{Attribute, OpenRelation, Operation, TriggerInfo};
+use crate::pg::row::{Attribute, OpenRelation, TriggerInfo};
+use crate::pg::trigger_call::Operation;
 
 /// The triggers of a tracked table. Their names begin with `!`, which sorts before every letter, so that they run
 /// before other triggers.
@@ -225,22 +226,45 @@ pub fn resolve(
 
 /// Whether the audit of `table`, if it is tracked, keeps `column` out of the log.
 fn is_kept_out_of(table: pg_sys::Oid, column: &str) -> bool {
-    let Some((open, function)) = OpenRelation::peek(table).zip(catalog::capture_function()) else {
-        return false;
-    };
-    let relation = open.relation();
-    let triggers = relation.triggers(function);
-    let argument =
-        triggers.iter().find(|trigger| trigger.for_row).and_then(|trigger| trigger.argument.as_ref());
-    argument.and_then(|argument| Tracking::parse(argument).ok()).is_some_and(|tracking| {
-        tracking.kept_out(&relation.attributes(), &relation.generated_columns()).contains(column)
+    let tracking = Tracking::carried_by(&triggers_of(table));
+    tracking.zip(OpenRelation::peek(table)).is_some_and(|(tracking, open)| {
+        tracking
+            .kept_out(&open.relation().attributes(), &open.relation().generated_columns())
+            .contains(column)
     })
+}
+
+/// The table's triggers with the extension's function. It is not kept open: PostgreSQL alters no table that is in use.
+pub fn triggers_of(table: pg_sys::Oid) -> Vec<TriggerInfo> {
+    let open = OpenRelation::peek(table);
+    open.zip(catalog::capture_function()).map(|(open, f)| open.relation().triggers(f)).unwrap_or_default()
+}
+
+/// The columns `names` and those that are generated from them: a value made from what must not be stored must not be
+/// stored either.
+pub fn with_generated(
+    names: &[String],
+    columns: &[Option<Attribute>],
+    generated: &[(usize, Vec<usize>)],
+) -> BTreeSet<String> {
+    let label = |position: &usize| Some(&columns.get(*position)?.as_ref()?.label);
+    let made_from_them = generated
+        .iter()
+        .filter(|(_, sources)| sources.iter().filter_map(label).any(|source| names.contains(source)))
+        .filter_map(|(position, _)| label(position));
+    names.iter().chain(made_from_them).cloned().collect()
 }
 
 impl Tracking {
     /// Reads the trigger's argument.
     pub fn parse(argument: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(argument)
+    }
+
+    /// The settings that a table's row trigger carries.
+    pub fn carried_by(triggers: &[TriggerInfo]) -> Option<Self> {
+        let row = triggers.iter().find(|trigger| trigger.for_row)?;
+        Self::parse(row.argument.as_ref()?).ok()
     }
 
     /// The trigger's argument.
@@ -372,17 +396,9 @@ impl Tracking {
         Ok(())
     }
 
-    /// The columns whose values are not stored, and those that are generated from them.
+    /// The columns whose values are not stored.
     fn kept_out(&self, columns: &[Option<Attribute>], generated: &[(usize, Vec<usize>)]) -> BTreeSet<String> {
-        let label = |position: &usize| Some(columns.get(*position)?.as_ref()?.label.clone());
-        let mut kept_out: BTreeSet<String> = self.mask.iter().chain(&self.exclude).cloned().collect();
-        let made_from_them: Vec<String> = generated
-            .iter()
-            .filter(|(_, sources)| sources.iter().filter_map(label).any(|source| kept_out.contains(&source)))
-            .filter_map(|(position, _)| label(position))
-            .collect();
-        kept_out.extend(made_from_them);
-        kept_out
+        with_generated(&[&self.mask[..], &self.exclude].concat(), columns, generated)
     }
 
     /// Whether a scope's path leads through another table that this transaction is altering.

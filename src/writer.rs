@@ -32,7 +32,7 @@ pub struct Event<'a> {
     pub metadata: Option<Value<'a>>,
     /// `schema.table`, a text.
     pub table_name: Option<Value<'a>>,
-    /// The command that did it: events are ordered as the changes were, not as they are told of.
+    /// The command with whose events it belongs: they are ordered as the changes were, not as they are told of.
     pub command: pg_sys::CommandId,
 }
 

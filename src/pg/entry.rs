@@ -5,7 +5,7 @@ use pgrx::{PgMemoryContexts, PgSqlErrorCode, pg_guard, pg_sys};
 
 use super::arguments::Arguments;
 use super::ddl_command::partition_change;
-use super::row::TriggerCall;
+use super::trigger_call::TriggerCall;
 use super::value::varlena_bytes;
 use crate::error::{Error, Result};
 use crate::matching::{self, CachedPattern};

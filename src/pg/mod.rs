@@ -4,7 +4,8 @@
 //! |---|---|
 //! | [`entry`] | the C symbols that SQL calls, each handing over to a room of `src/` |
 //! | [`arguments`], [`command`] | what a SQL function is called with; commands put together by SQL |
-//! | [`value`], [`row`] | datums and rows: what a trigger is given, what the writer hands on |
+//! | [`value`], [`row`] | datums, open tables and their rows: what the writer hands on |
+//! | [`trigger_call`] | what a trigger is given |
 //! | [`encode`], [`output`] | one column's value as JSONB, as text |
 //! | [`ddl_command`] | what an event trigger is told |
 //! | [`lookup`] | the row that a foreign key refers to |
@@ -28,4 +29,5 @@ pub mod output;
 pub mod row;
 pub mod scope;
 pub mod session;
+pub mod trigger_call;
 pub mod value;

@@ -26,10 +26,15 @@ pub fn transaction_id() -> u64 {
     unsafe { pg_sys::GetTopFullTransactionId().value }
 }
 
+/// The current command of the transaction.
+pub fn command_id() -> pg_sys::CommandId {
+    // SAFETY: reads a variable of the backend.
+    unsafe { pg_sys::GetCurrentCommandId(false) }
+}
+
 /// The transaction and the command in it.
 pub fn command() -> (u64, pg_sys::CommandId) {
-    // SAFETY: reads variables of the backend.
-    (transaction_id(), unsafe { pg_sys::GetCurrentCommandId(false) })
+    (transaction_id(), command_id())
 }
 
 /// The current subtransaction, which counts upwards within a transaction.

@@ -147,21 +147,17 @@ pub fn ratios(samples: &Samples) -> Vec<Ratio> {
     let over = |system: &str, workload: &str| samples.overhead(system, workload);
     for workload in SINGLE {
         let Some(audit) = over("audit", workload) else { continue };
-        if let Some(by_hand) = over("by_hand", workload) {
-            ratios.push(Ratio::at_most(
-                format!("{workload}: overhead of the event by hand"),
-                audit / by_hand,
-                1.0,
-                0.75,
-            ));
-        }
-        if let Some(trigger) = over("row_trigger", workload) {
-            ratios.push(Ratio::at_most(
-                format!("{workload}: overhead of the PL/pgSQL row trigger"),
-                audit / trigger,
-                0.5,
-                0.4,
-            ));
+        for (system, shown, must, aim) in
+            [("by_hand", "event by hand", 1.0, 0.75), ("row_trigger", "PL/pgSQL row trigger", 0.5, 0.4)]
+        {
+            if let Some(other) = over(system, workload) {
+                ratios.push(Ratio::at_most(
+                    format!("{workload}: overhead of the {shown}"),
+                    audit / other,
+                    must,
+                    aim,
+                ));
+            }
         }
     }
     for workload in BULK {

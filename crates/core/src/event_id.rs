@@ -82,24 +82,18 @@ impl Generator {
 
     /// A place before `end`, where a later command's events begin.
     fn between(&mut self, at: usize, command: u32, known: bool, end: u128) -> u128 {
-        let before = match at.checked_sub(usize::from(!known)) {
-            Some(before) => self.runs[before].last,
-            None => self.floor,
-        };
-        // The event before may be hours old; this one is not.
-        let begin = if known { before } else { before.max(end.saturating_sub(1 << TAIL)) };
-        let room = end - begin;
-        let place = if known {
-            begin + u128::from(self.random.u64(1..=1 << 24)).min(room / 2)
-        } else {
-            // In the middle: commands earlier still may follow.
-            begin + room / 2 - u128::from(self.random.u64(..)) % (room / 8).max(1)
-        };
         if known {
-            self.runs[at].last = place;
-        } else {
-            self.runs.insert(at, Run { command, first: place, last: place });
+            let run = &mut self.runs[at];
+            run.last += u128::from(self.random.u64(1..=1 << 24)).min((end - run.last) / 2);
+            return run.last;
         }
+        let before = at.checked_sub(1).map_or(self.floor, |before| self.runs[before].last);
+        // The event before may be hours old; this one is not.
+        let begin = before.max(end.saturating_sub(1 << TAIL));
+        let room = end - begin;
+        // In the middle: commands earlier still may follow.
+        let place = begin + room / 2 - u128::from(self.random.u64(..)) % (room / 8).max(1);
+        self.runs.insert(at, Run { command, first: place, last: place });
         place
     }
 
