@@ -24,14 +24,14 @@ struct Scale {
 
 const FULL: Scale = Scale {
     rounds: 5,
-    sizes: Sizes { bulk: 100_000, single: 5_000, wide: 200 },
+    sizes: Sizes { bulk: 100_000, single: 5_000, wide: 2_000 },
     seconds: 2,
     many: 1_000_000,
 };
 const QUICK: Scale =
-    Scale { rounds: 3, sizes: Sizes { bulk: 10_000, single: 1_500, wide: 100 }, seconds: 1, many: 200_000 };
+    Scale { rounds: 3, sizes: Sizes { bulk: 10_000, single: 1_500, wide: 1_000 }, seconds: 1, many: 200_000 };
 /// The first round only fills caches.
-const WARM_UP: Sizes = Sizes { bulk: 5_000, single: 500, wide: 20 };
+const WARM_UP: Sizes = Sizes { bulk: 5_000, single: 500, wide: 100 };
 
 fn main() {
     let quick = std::env::var("QUICK").is_ok_and(|quick| quick == "1");
@@ -43,11 +43,7 @@ fn main() {
     for round in 0..=scale.rounds {
         let sizes = if round == 0 { WARM_UP } else { scale.sizes };
         for bench in &mut benches {
-            let name = bench.system.name();
-            let mut costs: Vec<_> = bench.round(sizes).into_iter().map(|(w, c)| (name, w, c)).collect();
-            if bench.system == System::Audit {
-                costs.extend(bench.floor(sizes).into_iter().map(|(w, c)| ("floor", w, c)));
-            }
+            let costs = bench.round(sizes);
             if round > 0 {
                 costs.into_iter().for_each(|(system, workload, cost)| samples.add(system, workload, cost));
             }

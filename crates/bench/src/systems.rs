@@ -40,6 +40,11 @@ impl System {
         if matches!(self, Self::TableLog | Self::RowTrigger) { rows / 5 } else { rows }
     }
 
+    /// Rows of its wide UPDATE where the others do `rows`: the peers, which store all 20 KB of each row, do fewer.
+    pub fn wide(self, rows: u32) -> u32 {
+        if matches!(self, Self::None | Self::Audit) { rows } else { rows / 20 }
+    }
+
     /// Whether its throughput with several clients is measured.
     pub fn serves_clients(self) -> bool {
         matches!(self, Self::None | Self::Audit | Self::RowTrigger)

@@ -46,68 +46,58 @@ impl Bench {
         Self { system, client }
     }
 
-    /// Runs every workload once: name and cost.
-    pub fn round(&mut self, sizes: Sizes) -> Vec<(&'static str, Cost)> {
-        let Sizes { single, wide, .. } = sizes;
+    /// Runs every workload once: system (this one, or "floor"), workload and cost.
+    pub fn round(&mut self, sizes: Sizes) -> Vec<(&'static str, &'static str, Cost)> {
+        let name = self.system.name();
+        let single = sizes.single;
         let bulk = self.system.bulk(sizes.bulk);
+        let wide = self.system.wide(sizes.wide);
         let mut costs = Vec::new();
         // A warm cache, the same size of the tables, and an empty log before each; no checkpoint in between.
         self.run("TRUNCATE item, wide");
         self.run("CHECKPOINT");
         for operation in ["single INSERT", "single UPDATE", "single DELETE"] {
-            costs.push((operation, self.time(single, &self.single(operation, single))));
+            costs.push((name, operation, self.time(single, &self.single(operation, single))));
         }
         self.run("TRUNCATE item");
         if self.system != System::ByHand {
-            costs.push((
-                "bulk INSERT",
-                self.time(bulk, &format!("INSERT INTO item SELECT {ITEM} FROM generate_series(1, {bulk}) n")),
-            ));
-            costs.push(("bulk UPDATE", self.time(bulk, "UPDATE item SET amount = amount + 1")));
-            self.run("VACUUM item");
-            costs.push(("bulk DELETE", self.time(bulk, "DELETE FROM item")));
+            for (operation, statement) in [
+                ("bulk INSERT", format!("INSERT INTO item SELECT {ITEM} FROM generate_series(1, {bulk}) n")),
+                ("bulk UPDATE", "UPDATE item SET amount = amount + 1".to_owned()),
+                ("bulk DELETE", "DELETE FROM item".to_owned()),
+            ] {
+                costs.push((name, operation, self.time(bulk, &statement)));
+                if self.system == System::Audit {
+                    costs.push(("floor", operation, self.floor(bulk)));
+                }
+                self.run("VACUUM item");
+            }
             self.run("TRUNCATE item");
-            costs.push(("bulk COPY", self.copy(bulk)));
+            costs.push((name, "bulk COPY", self.copy(bulk)));
             self.run("TRUNCATE item");
             self.run(&format!("INSERT INTO wide SELECT {} FROM generate_series(1, {wide}) n", wide_row()));
             self.run("VACUUM wide");
-            costs.push(("wide UPDATE", self.time(wide, "UPDATE wide SET changing = changing + 1")));
+            costs.push((name, "wide UPDATE", self.time(wide, "UPDATE wide SET changing = changing + 1")));
             self.run(&format!("INSERT INTO item SELECT {ITEM} FROM generate_series(1, {wide}) n"));
             self.run("VACUUM item");
-            costs.push(("narrow UPDATE", self.time(wide, "UPDATE item SET amount = amount + 1")));
+            costs.push((name, "narrow UPDATE", self.time(wide, "UPDATE item SET amount = amount + 1")));
             self.run("TRUNCATE item, wide");
         }
         self.empty_log();
         costs
     }
 
-    /// The storage floor: the events of a bulk statement, by INSERT … SELECT into an empty copy of the log.
-    pub fn floor(&mut self, sizes: Sizes) -> Vec<(&'static str, Cost)> {
-        let bulk = sizes.bulk;
-        let mut costs = Vec::new();
-        self.run("TRUNCATE item");
-        for (name, statement) in [
-            ("bulk INSERT", format!("INSERT INTO item SELECT {ITEM} FROM generate_series(1, {bulk}) n")),
-            ("bulk UPDATE", "UPDATE item SET amount = amount + 1".to_owned()),
-            ("bulk DELETE", "DELETE FROM item".to_owned()),
-        ] {
-            self.empty_log();
-            self.run(&statement);
-            self.run(
-                "DROP TABLE IF EXISTS floor; CREATE TABLE floor (LIKE audit.event_default INCLUDING ALL);
-                 VACUUM audit.event_default",
-            );
-            costs.push((
-                name,
-                self.measure(bulk, |client| {
-                    client
-                        .batch_execute("INSERT INTO floor SELECT * FROM audit.event_default")
-                        .expect("the floor can be laid");
-                }),
-            ));
-        }
-        self.empty_log();
-        costs
+    /// The storage floor of the statement timed last: its events, by INSERT … SELECT into an empty copy of the log.
+    fn floor(&mut self, rows: u32) -> Cost {
+        self.run(
+            "DROP TABLE IF EXISTS floor; CREATE TABLE floor (LIKE audit.event_default INCLUDING ALL);
+             VACUUM audit.event_default",
+        );
+        self.measure(rows, |client| {
+            client
+                .batch_execute("INSERT INTO floor SELECT * FROM audit.event_default")
+                .expect("the floor can be laid");
+        })
     }
 
     /// Transactions per second of single-row UPDATEs by so many clients, each waiting for its commit.
