@@ -24,7 +24,9 @@ target: the table, whose owner the caller is, as a member of audit_admin.
 resource_type: what its rows are; default actions are <resource_type>.created, .updated, .deleted, .truncated.
 resource_id: columns of the resource''s id; default the primary key.
 organisation_id, project_id: where the scope is: a column, or a path along foreign keys such as ''project_id.organisation_id''.
-actions: {"insert": "...", "update": "...", "delete": "...", "truncate": "..."}; null drops the event.
+actions: {"insert": "...", "update": "...", "delete": "...", "truncate": "...", "rules": [...]}; null drops the event. A rule is
+{"on": "insert, update or delete", "columns": [...], "if": "SQL over old and new", "action": "...", "resource_type": "...", "resource_id": [...]}:
+the first that holds names the event of a row that comes or goes; of an UPDATE each claims its changed columns for an event of its own.
 exclude: columns never stored and whose change alone is no event.
 mask: columns stored as ''[masked]''.
 personal: columns that erasure of a person must reach.
@@ -96,7 +98,8 @@ SELECT t.tgrelid::regclass AS target,
        END AS resource_id,
        s.settings ->> 'organisation_id' AS organisation_id,
        s.settings ->> 'project_id' AS project_id,
-       COALESCE(s.settings -> 'actions', '{}') AS actions,
+       COALESCE(s.settings -> 'actions', '{}')
+           || CASE WHEN s.settings ? 'rules' THEN jsonb_build_object('rules', s.settings -> 'rules') ELSE '{}' END AS actions,
        ARRAY(SELECT jsonb_array_elements_text(s.settings -> 'exclude')) AS exclude,
        ARRAY(SELECT jsonb_array_elements_text(s.settings -> 'mask')) AS mask,
        ARRAY(SELECT jsonb_array_elements_text(s.settings -> 'personal')) AS personal,
@@ -119,7 +122,17 @@ SELECT t.tgrelid::regclass AS target,
            WHERE k.wanted
              AND (SELECT u.tgenabled FROM pg_trigger u
                   WHERE u.tgrelid = p.relid AND u.tgname = k.name AND u.tgfoid = t.tgfoid) IS DISTINCT FROM e.expected
-       ) AS alive
+       ) AS alive,
+       -- One look-up by index for each action and month; nothing of it where the column is not selected.
+       (SELECT jsonb_object_agg(c.action, (SELECT e.occurred_at FROM audit.event e
+                                           WHERE e.action = c.action COLLATE "C" ORDER BY e.event_id DESC LIMIT 1))
+        FROM (SELECT CASE WHEN s.settings -> 'actions' ? o.operation THEN s.settings -> 'actions' ->> o.operation
+                          ELSE (s.settings ->> 'resource_type') || '.' || o.done END
+              FROM (VALUES ('insert', 'created'), ('update', 'updated'), ('delete', 'deleted'), ('truncate', 'truncated'))
+                  AS o (operation, done)
+              UNION
+              SELECT r.rule ->> 'action' FROM jsonb_array_elements(s.settings -> 'rules') AS r (rule)) AS c (action)
+        WHERE c.action IS NOT NULL) AS last_seen
 FROM pg_trigger t
 CROSS JOIN LATERAL (
     SELECT convert_from(substr(t.tgargs, 1, length(t.tgargs) - 1), getdatabaseencoding())::jsonb
@@ -134,7 +147,8 @@ COMMENT ON COLUMN audit.tracked_table.resource_type IS 'What its rows are';
 COMMENT ON COLUMN audit.tracked_table.resource_id IS 'Columns of the resource''s id';
 COMMENT ON COLUMN audit.tracked_table.organisation_id IS 'Column of the organisation, or path to it';
 COMMENT ON COLUMN audit.tracked_table.project_id IS 'Column of the project, or path to it';
-COMMENT ON COLUMN audit.tracked_table.actions IS 'Actions other than the default, by operation';
+COMMENT ON COLUMN audit.tracked_table.actions IS 'Actions other than the default, by operation, and rules';
+COMMENT ON COLUMN audit.tracked_table.last_seen IS 'Each action that its settings can emit, with the time of its last event from any table; null if there is none';
 COMMENT ON COLUMN audit.tracked_table.exclude IS 'Columns never stored';
 COMMENT ON COLUMN audit.tracked_table.mask IS 'Columns stored as [masked]';
 COMMENT ON COLUMN audit.tracked_table.personal IS 'Columns with a person''s data';

@@ -14,6 +14,7 @@ use crate::pg::session;
 use crate::pg::trigger_call::{Operation, RowTrigger, TriggerCall};
 use crate::pg::value::{built, finish_text, start_text};
 use crate::relations::{self, Plan, TextColumn};
+use crate::rules::Name;
 use crate::scope::Scope;
 use crate::writer::{self, Event};
 
@@ -126,63 +127,77 @@ fn truncated(call: &TriggerCall<'_>, plan: &Plan) -> Result<()> {
     if call.relation().is_partitioned() {
         TRUNCATED.set(Some((command, call.relation().oid())));
     }
-    match plan.event(Operation::Truncate, session::command_id()) {
+    match plan.event(plan.rules.default(Operation::Truncate), session::command_id()) {
         Some(event) => writer::write(&event).map(drop),
         None => Ok(()),
     }
 }
 
 fn created(after: Side<'_>, command: CommandId) -> Result<()> {
-    let Some(event) = after.plan.event(Operation::Insert, command) else {
-        return Ok(());
-    };
+    let name = after.plan.rules.of_row(Operation::Insert, None, Some(after.row))?;
     let all: Vec<usize> = (0..after.plan.columns.len()).collect();
-    record(event, None, Some(after), after, &all)
+    record(name, command, None, Some(after), after, &all)
 }
 
 fn deleted(before: Side<'_>, command: CommandId) -> Result<()> {
-    let Some(event) = before.plan.event(Operation::Delete, command) else {
-        return Ok(());
-    };
+    let name = before.plan.rules.of_row(Operation::Delete, Some(before.row), None)?;
     let all: Vec<usize> = (0..before.plan.columns.len()).collect();
-    record(event, Some(before), None, before, &all)
+    record(name, command, Some(before), None, before, &all)
 }
 
 fn updated(before: Side<'_>, after: Side<'_>, command: CommandId) -> Result<()> {
-    if before.plan.columns.len() != after.plan.columns.len() {
-        // Partitions have the same columns, so only a change between two rows' events leads here.
+    let (old, new) = (before.plan, after.plan);
+    if old.columns.len() != new.columns.len() || old.rules.count() != new.rules.count() {
+        // Partitions have the same columns and settings, so only a change between two rows' events leads here.
         deleted(before, command)?;
         return created(after, command);
     }
-    let Some(event) = after.plan.event(Operation::Update, command) else {
-        return Ok(());
-    };
-    let shown = changed(before, after);
-    if shown.is_empty() {
+    let changed = changed(before, after);
+    if changed.is_empty() {
         return Ok(());
     }
-    if scope_changed(before, after)? {
-        // It left one scope and came into another, and neither may see the other's values.
-        record(event, Some(before), None, before, &shown)?;
-        return record(event, None, Some(after), after, &shown);
-    }
-    record(event, Some(before), Some(after), after, &shown)
+    let scope_changed = scope_changed(before, after)?;
+    // A row that came from another partition may have had its columns in another order.
+    let moved = (new.rules.judges_updates() && !std::ptr::eq(old, new)).then(|| {
+        let pairs = old.judged.iter().zip(&new.judged).map(|((from, _), (to, _))| (*from, *to));
+        before.row.rearranged(new.width, pairs)
+    });
+    let judged = moved.as_ref().map_or(before.row, |moved| moved.row());
+    new.rules.of_update(judged, after.row, changed, |name, mut shown| {
+        let always = &new.rules.naming(name).resource.always;
+        if !always.is_empty() {
+            shown.extend(always);
+            shown.sort_unstable();
+            shown.dedup();
+        }
+        if scope_changed {
+            // It left one scope and came into another, and neither may see the other's values.
+            record(name, command, Some(before), None, before, &shown)?;
+            return record(name, command, None, Some(after), after, &shown);
+        }
+        record(name, command, Some(before), Some(after), after, &shown)
+    })
 }
 
-/// Writes the event of a change, in the scope and with the resource of `whose`.
+/// Writes the event of a change, in the scope and with the resource of `whose`, unless it is dropped.
 fn record(
-    event: Event<'_>,
+    name: Name,
+    command: CommandId,
     before: Option<Side<'_>>,
     after: Option<Side<'_>>,
     whose: Side<'_>,
     shown: &[usize],
 ) -> Result<()> {
+    let Some(event) = whose.plan.event(name, command) else {
+        return Ok(());
+    };
+    let resource = &whose.plan.rules.naming(name).resource;
     let mut buffer = BUFFER.take();
     buffer.clear();
     let fixed = FixedSettings::begin();
     let before = before.map(|side| image(&mut buffer, side, shown)).transpose()?;
     let after = after.map(|side| image(&mut buffer, side, shown)).transpose()?;
-    let resource_id = resource_id(&mut buffer, &whose.plan.resource_id, whose.row);
+    let resource_id = resource_id(&mut buffer, &resource.resource_id, whose.row);
     let organisation_id = scope(&mut buffer, whose.plan.organisation_id.as_ref(), whose.row);
     let project_id = scope(&mut buffer, whose.plan.project_id.as_ref(), whose.row);
     drop(fixed);
@@ -203,29 +218,25 @@ fn record(
 
 /// Whether two rows agree in a column of their keys. Of a key, a row that moves changes what chose its partition.
 fn share_key(a: Side<'_>, b: Side<'_>) -> bool {
-    let mut columns = a.plan.resource_id.iter().zip(&b.plan.resource_id);
+    let (key, other_key) = (&a.plan.rules.resource().resource_id, &b.plan.rules.resource().resource_id);
+    let mut columns = key.iter().zip(other_key);
     columns.any(|(x, y)| match (a.row.get(x.position), b.row.get(y.position)) {
         (Some(value), Some(other)) => !x.attribute.differ(value, other),
         (value, other) => value.is_none() && other.is_none(),
     })
 }
 
-/// The columns whose values differ, and the key's where images need it; none if nothing differs.
+/// The columns whose values differ, as places among the plan's.
 fn changed(before: Side<'_>, after: Side<'_>) -> Vec<usize> {
-    let mut any = false;
-    let mut shown = Vec::new();
-    for (index, (old, new)) in before.plan.columns.iter().zip(&after.plan.columns).enumerate() {
-        let differs = match (before.row.get(old.position), after.row.get(new.position)) {
+    let pairs = before.plan.columns.iter().zip(&after.plan.columns).enumerate();
+    pairs
+        .filter(|(_, (old, new))| match (before.row.get(old.position), after.row.get(new.position)) {
             (None, None) => false,
             (Some(old), Some(value)) => new.attribute.differ(old, value),
             _ => true,
-        };
-        any |= differs;
-        if differs || new.always {
-            shown.push(index);
-        }
-    }
-    if any { shown } else { Vec::new() }
+        })
+        .map(|(place, _)| place)
+        .collect()
 }
 
 /// Whether an UPDATE took the row to another organisation or project.

@@ -11,7 +11,7 @@ use crate::pg::catalog;
 use crate::pg::command::run_each;
 use crate::pg::ddl_command::PartitionChange;
 use crate::pg::row::{OpenRelation, TriggerInfo};
-use crate::tracking::{Kind, Tracking, Unresolved};
+use crate::tracking::{Kind, Problem, Tracking, Unresolved};
 use crate::triggers;
 
 thread_local! {
@@ -48,12 +48,12 @@ pub fn follow(change: &PartitionChange) -> Result<()> {
     if change.detached {
         triggers::drop_stray()?;
     }
-    follow_altered()
+    follow_altered(change.of_meaning)
 }
 
 /// Brings the settings of the tables that this transaction is altering, or that lead through them, up to date, or
-/// refuses what breaks them.
-pub fn follow_altered() -> Result<()> {
+/// refuses what breaks them. `changed_meaning`: functions, types or operators may be others than before.
+pub fn follow_altered(changed_meaning: bool) -> Result<()> {
     let Some(function) = catalog::capture_function() else {
         return Ok(());
     };
@@ -72,6 +72,13 @@ pub fn follow_altered() -> Result<()> {
             let Some(tracking) = trigger.argument.as_ref().and_then(|json| Tracking::parse(json).ok()) else {
                 continue;
             };
+            if trigger.for_row && (altered || changed_meaning) {
+                // What else the transaction did may have broken another's condition; it is refused where it broke.
+                let resolved = tracking.resolved(table, &columns, &primary_key);
+                if let Ok(Err(unresolved)) = resolved.map(|resolved| resolved.check_conditions(table)) {
+                    return Err(refused(table, &unresolved));
+                }
+            }
             match tracking.resolved(table, &columns, &primary_key) {
                 Ok(resolved) if resolved == tracking => {}
                 Ok(resolved) if altered || resolved.leads_through_altered_tables(table, &columns) => {
@@ -143,9 +150,13 @@ fn check_table(table: pg_sys::Oid, triggers: &[TriggerInfo], permanent: bool) ->
 
 fn refused(table: pg_sys::Oid, unresolved: &Unresolved) -> Error {
     let table = catalog::shown_name(table);
+    let what = match unresolved.problem {
+        Problem::Condition { .. } => "would no longer understand its",
+        _ => "would lose its",
+    };
     Error::new(
         PgSqlErrorCode::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
-        format!("the audit of {table} would lose its {}", unresolved.argument),
+        format!("the audit of {table} {what} {}", unresolved.argument),
     )
     .detail(format!("{unresolved}."))
     .hint("Call audit.track with other settings first, or audit.untrack.")

@@ -2,6 +2,7 @@
 
 use pgrx::prelude::*;
 
+pub mod actions;
 pub mod actor;
 pub mod capture;
 pub mod ddl;
@@ -9,9 +10,11 @@ pub mod error;
 pub mod maintain;
 pub mod matching;
 pub mod moves;
+pub mod near;
 pub mod pg;
 pub mod record;
 pub mod relations;
+pub mod rules;
 pub mod scope;
 pub mod settings;
 pub mod target;

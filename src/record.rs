@@ -36,7 +36,7 @@ pub fn record(arguments: &Arguments) -> Result<[u8; 16]> {
         return Err(Error::new(PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED, "the action is NULL")
             .hint("Name what happened, such as 'organisation.user.logged-in'."));
     };
-    check_action(&to_utf8(action.bytes()))?;
+    check_action("action", &to_utf8(action.bytes()))?;
     let metadata = match (&actor::current()?.metadata, &arguments.metadata) {
         (Some(session), Some(own)) => Some(session::jsonb_concat(session.value(), own.value())),
         (None, Some(own)) => Some(own.clone()),
@@ -56,12 +56,12 @@ pub fn record(arguments: &Arguments) -> Result<[u8; 16]> {
     })
 }
 
-/// Refuses an action that breaks the grammar or belongs to the audit system.
-pub fn check_action(name: &str) -> Result<()> {
+/// Refuses an action that breaks the grammar or belongs to the audit system; `place` says where it was given.
+pub fn check_action(place: &str, name: &str) -> Result<()> {
     if let Err(error) = action::check(name) {
         return Err(Error::new(
             PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
-            format!("action \"{name}\" is malformed: {error}"),
+            format!("{place} \"{name}\" is malformed: {error}"),
         )
         .hint(
             "An action is made of lower-case segments separated by dots, such as organisation.user.added.",
@@ -70,7 +70,7 @@ pub fn check_action(name: &str) -> Result<()> {
     if action::is_reserved(name) {
         return Err(Error::new(
             PgSqlErrorCode::ERRCODE_RESERVED_NAME,
-            format!("action \"{name}\" is reserved"),
+            format!("{place} \"{name}\" is reserved"),
         )
         .hint("Actions that begin with \"audit.\" are the audit system's own; choose another name."));
     }

@@ -15,20 +15,23 @@ use crate::pg::output::{Output, PlanMemory};
 use crate::pg::row::{Attribute, OpenRelation, Relation};
 use crate::pg::trigger_call::{Operation, RowTrigger, TriggerCall};
 use crate::pg::value::Text;
+use crate::rules::{Name, Naming, Resource, Rule, Rules};
 use crate::scope::Scope;
-use crate::tracking::{Step, Tracking, resolve, with_generated};
+use crate::tracking::{Step, Tracking, resolve, triggers_of, with_generated};
 use crate::writer::Event;
 
 /// How to turn a row of one table into an event.
 pub struct Plan {
     /// `schema.table`.
     pub table_name: Text,
-    /// What kind of resource the table holds.
-    pub resource_type: Text,
     /// The columns that go into images, in the order of JSONB's keys.
     pub columns: Vec<Column>,
-    /// The columns of the resource's id, in order; empty without a key.
-    pub resource_id: Vec<TextColumn>,
+    /// What events are called and about.
+    pub rules: Rules,
+    /// The columns that conditions read, by name.
+    pub judged: Vec<(usize, Attribute)>,
+    /// How many columns a row has, dropped ones included.
+    pub width: usize,
     /// Where the organisation comes from.
     pub organisation_id: Option<Scope>,
     /// Where the project comes from.
@@ -37,7 +40,6 @@ pub struct Plan {
     pub partition_of: Option<pg_sys::Oid>,
     /// The partitioned tables above.
     pub ancestors: Vec<pg_sys::Oid>,
-    actions: [Option<Text>; 4],
     // Last, since the functions above live in it.
     _memory: PlanMemory,
 }
@@ -52,8 +54,6 @@ pub struct Column {
     pub encoder: Encoder,
     /// Whether its value is kept from the log.
     pub masked: bool,
-    /// Whether an UPDATE's images hold it even where it did not change.
-    pub always: bool,
 }
 
 /// A column that is read as text.
@@ -67,17 +67,13 @@ pub struct TextColumn {
 }
 
 impl Plan {
-    /// The action of an operation, `None` where its event is dropped.
-    pub fn action(&self, operation: Operation) -> Option<&Text> {
-        self.actions[operation as usize].as_ref()
-    }
-
-    /// The event of an operation by `command`, with what all of the table's have in common; `None` where it is
+    /// The event with this name by `command`, with what all of the table's have in common; `None` where it is
     /// dropped.
-    pub fn event(&self, operation: Operation, command: pg_sys::CommandId) -> Option<Event<'_>> {
+    pub fn event(&self, name: Name, command: pg_sys::CommandId) -> Option<Event<'_>> {
+        let naming = self.rules.naming(name);
         Some(Event {
-            action: self.action(operation)?.value(),
-            resource_type: Some(self.resource_type.value()),
+            action: naming.action.as_ref()?.value(),
+            resource_type: Some(naming.resource.resource_type.value()),
             resource_id: None,
             organisation_id: None,
             project_id: None,
@@ -89,11 +85,13 @@ impl Plan {
         })
     }
 
-    /// The columns of the resource's id and scope, which images may leave out.
+    /// The columns of the resource's id, the scope and conditions, which images may leave out.
     pub fn identifying(&self) -> impl Iterator<Item = (usize, &Attribute)> {
         let scopes = self.organisation_id.iter().chain(&self.project_id).flat_map(|scope| &scope.sources);
         let scopes = scopes.map(|(position, attribute)| (*position, attribute));
-        self.resource_id.iter().map(|column| (column.position, &column.attribute)).chain(scopes)
+        let judged = self.judged.iter().map(|(position, attribute)| (*position, attribute));
+        let keys = self.rules.resources().flat_map(|resource| &resource.resource_id);
+        keys.map(|column| (column.position, &column.attribute)).chain(scopes).chain(judged)
     }
 
     fn depends_on(&self, relation: pg_sys::Oid) -> bool {
@@ -163,51 +161,97 @@ fn compile(call: &TriggerCall<'_>, relation: Relation<'_>) -> Result<Plan> {
         found().ok_or_else(|| damaged(format!("the scope \"{path}\" leads nowhere")))
     };
     let primary_key = relation.primary_key();
-    let resource_id: Vec<usize> = match &tracking.resource_id {
-        Some(names) => names.iter().filter_map(position).collect(),
-        None => primary_key.clone(),
-    };
-    let resource_id_is_key = resource_id == primary_key;
-    let resource_id = resource_id.into_iter().filter_map(text_column).collect();
     let organisation_id = tracking.organisation_id.as_ref().map(scope).transpose()?;
     let project_id = tracking.project_id.as_ref().map(scope).transpose()?;
     let ancestors: Vec<pg_sys::Oid> =
         std::iter::successors(catalog::parent_of(relation.oid()), |table| catalog::parent_of(*table))
             .collect();
     let text = |text: String| Text::new(&catalog::from_utf8(&text));
-    let actions = [Operation::Insert, Operation::Update, Operation::Delete, Operation::Truncate]
-        .map(|operation| tracking.action(operation).map(text));
-
     let masked = with_generated(&tracking.mask, &attributes, &generated);
     let excluded = with_generated(&tracking.exclude, &attributes, &generated);
 
     let mut columns: Vec<Column> = attributes
-        .into_iter()
+        .iter()
         .enumerate()
-        .filter_map(|(position, attribute)| Some((position, attribute?)))
+        .filter_map(|(position, attribute)| Some((position, attribute.clone()?)))
         .filter(|(_, attribute)| !excluded.contains(&attribute.label))
         .map(|(position, attribute)| Column {
             position,
             encoder: Encoder::of_type(&memory, attribute.type_oid),
             masked: masked.contains(&attribute.label),
-            always: !resource_id_is_key && primary_key.contains(&position),
             attribute,
         })
         .collect();
     columns.sort_by(|a, b| key_order(&a.attribute.name, &b.attribute.name));
 
+    // Where a column is among those of images.
+    let place = |position: &usize| columns.iter().position(|column| column.position == *position);
+    let resource = |resource_type: &str, names: Option<&Vec<String>>| {
+        let resource_id: Vec<usize> = match names {
+            Some(names) => names.iter().filter_map(position).collect(),
+            None => primary_key.clone(),
+        };
+        let always = if resource_id == primary_key { &[][..] } else { &primary_key };
+        let mut always: Vec<usize> = always.iter().filter_map(place).collect();
+        always.sort_unstable();
+        let resource_id = resource_id.into_iter().filter_map(text_column).collect();
+        Rc::new(Resource { resource_type: text(resource_type.to_owned()), resource_id, always })
+    };
+    let own = resource(&tracking.resource_type, tracking.resource_id.as_ref());
+    let defaults = [Operation::Insert, Operation::Update, Operation::Delete, Operation::Truncate]
+        .map(|operation| Naming { action: tracking.action(operation).map(text), resource: Rc::clone(&own) });
+    let conditions = tracking.conditions(&memory, relation.oid(), configured_by(call, &ancestors)).map_err(
+        |unresolved| {
+            damaged(format!("the audit of {} is damaged: {unresolved}", catalog::shown_name(relation.oid())))
+        },
+    )?;
+    let mut judged: BTreeMap<&str, (usize, Attribute)> = BTreeMap::new();
+    let mut rules = Vec::new();
+    for (rule, condition) in tracking.rules.iter().zip(conditions) {
+        for position in condition.iter().flat_map(|(_, condition)| condition.columns()) {
+            if let Some(attribute) = &attributes[*position] {
+                judged.insert(&attribute.label, (*position, attribute.clone()));
+            }
+        }
+        let resource = if rule.resource_type.is_none() && rule.resource_id.is_none() {
+            Rc::clone(&own)
+        } else {
+            resource(
+                rule.resource_type.as_ref().unwrap_or(&tracking.resource_type),
+                rule.resource_id.as_ref().or(tracking.resource_id.as_ref()),
+            )
+        };
+        let claims = rule.columns.as_ref();
+        rules.push(Rule {
+            on: rule.on.operation(),
+            columns: claims
+                .map(|names| names.iter().filter_map(position).filter_map(|at| place(&at)).collect()),
+            condition,
+            naming: Naming { action: rule.action.clone().map(text), resource },
+        });
+    }
+
     Ok(Plan {
         table_name: Text::new(&catalog::qualified_name(relation.oid())),
-        resource_type: text(tracking.resource_type),
+        judged: judged.into_values().collect(),
+        width: attributes.len(),
+        rules: Rules::new(relation.oid(), defaults, rules),
         columns,
-        resource_id,
         organisation_id,
         project_id,
         partition_of: ancestors.last().copied().filter(|_| call.row_trigger() == RowTrigger::Inherited),
         ancestors,
-        actions,
         _memory: memory,
     })
+}
+
+/// The owner of the table that carries the settings: for a partition, the one above that `audit.track` was called for.
+fn configured_by(call: &TriggerCall<'_>, ancestors: &[pg_sys::Oid]) -> pg_sys::Oid {
+    let own = call.relation().oid();
+    let carries = |table: &&pg_sys::Oid| triggers_of(**table).iter().any(|t| t.for_row && !t.is_clone);
+    let table =
+        if call.row_trigger() == RowTrigger::Inherited { ancestors.iter().find(carries) } else { None };
+    catalog::table_owner(*table.unwrap_or(&own)).unwrap_or(pg_sys::InvalidOid)
 }
 
 /// The lookups that lead along `steps`, and the columns of the first table that they start from.

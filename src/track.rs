@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use crate::actions;
 use crate::ddl;
 use crate::error::{Error, Result};
+use crate::near::did_you_mean;
 use crate::pg::row::OpenRelation;
 use crate::pg::scope::as_extension_owner;
-use crate::pg::trigger_call::Operation;
-use crate::record::check_action;
 use crate::target::Table;
-use crate::tracking::{Problem, Tracking, Unresolved};
+use crate::tracking::{Problem, Tracking, Unresolved, with_advice};
 use crate::triggers;
 
 /// The arguments of `audit.track`.
@@ -48,6 +48,8 @@ pub fn track(arguments: Arguments) -> Result<()> {
         let open = OpenRelation::open(target);
         (open.relation().attributes(), open.relation().primary_key())
     };
+    let (operations, rules) =
+        arguments.actions.as_deref().map(actions::parse).transpose()?.unwrap_or_default();
     let given = Tracking {
         resource_type: required(
             arguments.resource_type,
@@ -58,7 +60,8 @@ pub fn track(arguments: Arguments) -> Result<()> {
         resource_id: arguments.resource_id.map(resource_id).transpose()?,
         organisation_id: arguments.organisation_id,
         project_id: arguments.project_id,
-        actions: actions(arguments.actions)?,
+        actions: operations,
+        rules,
         exclude: names(arguments.exclude.unwrap_or_default(), "exclude")?,
         mask: names(arguments.mask.unwrap_or_default(), "mask")?,
         personal: names(arguments.personal.unwrap_or_default(), "personal")?,
@@ -69,12 +72,13 @@ pub fn track(arguments: Arguments) -> Result<()> {
         given.resolved(target, &columns, &primary_key).map_err(|unresolved| does_not_fit(&unresolved))?;
     // A misspelt mask would store the secret.
     if let Some((argument, column)) =
-        given.named_columns().find(|(_, column)| !tracking.attnums.contains_key(*column))
+        given.optional_columns().find(|(_, column)| !tracking.attnums.contains_key(*column))
     {
         let problem = Problem::NoColumn { table: target, column: column.to_owned() };
-        return Err(does_not_fit(&Unresolved { argument, problem }));
+        return Err(does_not_fit(&Unresolved { argument: argument.to_owned(), problem }));
     }
-    check_actions(&tracking)?;
+    actions::check(&tracking)?;
+    tracking.check_conditions(target).map_err(|unresolved| does_not_fit(&unresolved))?;
     let previous = table.settings();
     triggers::apply(target, &tracking)?;
     // DDL names tables, and a name may have come to mean another table meanwhile.
@@ -89,7 +93,7 @@ pub fn track(arguments: Arguments) -> Result<()> {
         tell_changes(&table, &previous, &tracking);
     }
     // What is kept out of this table's events may be another's scope.
-    ddl::follow_altered()?;
+    ddl::follow_altered(false)?;
     add_to_catalogue(&tracking)
 }
 
@@ -155,65 +159,19 @@ fn resource_id(columns: Vec<Option<String>>) -> Result<Vec<String>> {
     Ok(columns)
 }
 
-const OPERATIONS: [&str; 4] = ["insert", "update", "delete", "truncate"];
-
-fn actions(json: Option<String>) -> Result<BTreeMap<String, Option<String>>> {
-    let hint = r#"Pass an object such as {"insert": "organisation.user.added", "delete": null}."#;
-    let refuse = |message: String| {
-        Err(Error::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message).hint(hint))
-    };
-    let Some(json) = json else {
-        return Ok(BTreeMap::new());
-    };
-    let pairs = match serde_json::from_str(&json) {
-        Ok(serde_json::Value::Object(pairs)) => pairs,
-        Ok(_) => return refuse("actions is not a JSON object".into()),
-        Err(error) => return refuse(format!("actions cannot be read: {error}")),
-    };
-    let mut actions = BTreeMap::new();
-    for (key, value) in pairs {
-        if !OPERATIONS.contains(&key.as_str()) {
-            return refuse(format!("actions.{key} is none of {}", OPERATIONS.join(", ")));
-        }
-        match value {
-            serde_json::Value::String(action) => actions.insert(key, Some(action)),
-            serde_json::Value::Null => actions.insert(key, None),
-            other => return refuse(format!("actions.{key} is {other}, not a string or null")),
-        };
-    }
-    Ok(actions)
-}
-
-fn every_action(tracking: &Tracking) -> impl Iterator<Item = String> {
-    [Operation::Insert, Operation::Update, Operation::Delete, Operation::Truncate]
-        .into_iter()
-        .filter_map(|operation| tracking.action(operation))
-}
-
-fn check_actions(tracking: &Tracking) -> Result<()> {
-    // The type makes the default actions, so it keeps to their grammar even where all of them are replaced.
-    check_action(&format!("{}.created", tracking.resource_type)).map_err(|_| {
-        Error::new(
-            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
-            format!("resource_type \"{}\" is malformed", tracking.resource_type),
-        )
-        .hint(
-            "A resource type is lower case, such as 'datasource' or 'model_configuration', and not 'audit'.",
-        )
-    })?;
-    every_action(tracking).try_for_each(|action| check_action(&action))
-}
-
 /// The error of settings that do not fit the table.
 pub fn does_not_fit(unresolved: &Unresolved) -> Error {
     let error = |code| Error::new(code, unresolved.to_string());
     match &unresolved.problem {
-        Problem::NoColumn { table, .. } => {
+        Problem::NoColumn { table, column } => {
             let columns =
                 OpenRelation::peek(*table).map(|open| open.relation().attributes()).unwrap_or_default();
             let existing: Vec<&str> = columns.iter().flatten().map(|column| column.label.as_str()).collect();
-            error(PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN)
-                .hint(format!("Its columns are {}.", existing.join(", ")))
+            error(PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN).hint(format!(
+                "{}Its columns are {}.",
+                did_you_mean(column, &existing),
+                shown(&existing)
+            ))
         }
         Problem::NoForeignKey { .. } => error(PgSqlErrorCode::ERRCODE_INVALID_FOREIGN_KEY)
             .hint("A path goes along foreign keys, and ends with the column of the scope."),
@@ -222,7 +180,18 @@ pub fn does_not_fit(unresolved: &Unresolved) -> Error {
         }
         Problem::KeptOut { .. } => error(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE)
             .hint("Mask other columns, or choose another resource_id."),
+        Problem::Excluded { .. } => error(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE)
+            .hint("Take it out of exclude; \"action\": null drops the event of its changes."),
+        Problem::Condition { mistake, .. } => with_advice(error(mistake.code), mistake),
     }
+}
+
+/// The names, as far as they fit into a hint.
+fn shown(names: &[&str]) -> String {
+    const MOST: usize = 20;
+    let more = names.len().saturating_sub(MOST);
+    let listed = names[..names.len() - more].join(", ");
+    if more > 0 { format!("{listed} and {more} more") } else { listed }
 }
 
 fn tell_changes(table: &Table, before: &Tracking, after: &Tracking) {
@@ -250,7 +219,7 @@ fn tell_changes(table: &Table, before: &Tracking, after: &Tracking) {
 }
 
 fn add_to_catalogue(tracking: &Tracking) -> Result<()> {
-    for action in every_action(tracking) {
+    for action in actions::every(tracking) {
         as_extension_owner(|| {
             Spi::run_with_args(
                 "INSERT INTO audit.catalogue (pattern, shows) VALUES ($1, $2) ON CONFLICT (pattern) DO NOTHING",

@@ -9,8 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use pgrx::pg_sys;
 use serde::{Deserialize, Serialize};
 
+use crate::actions::{Operations, Rule, place};
+use crate::error::Error;
 use crate::pg::catalog;
+use crate::pg::caught::Mistake;
+use crate::pg::condition::Condition;
+use crate::pg::condition_text::{quoted, references};
 use crate::pg::lookup::{ForeignKey, foreign_keys};
+use crate::pg::output::PlanMemory;
 use crate::pg::row::{Attribute, OpenRelation, TriggerInfo};
 use crate::pg::trigger_call::Operation;
 
@@ -65,7 +71,10 @@ pub struct Tracking {
     pub project_id: Option<String>,
     /// Action names by operation; `null` drops the event.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub actions: BTreeMap<String, Option<String>>,
+    pub actions: Operations,
+    /// What rows and changes of a certain kind are called.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<Rule>,
     /// Columns never stored.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exclude: Vec<String>,
@@ -89,8 +98,8 @@ pub struct Tracking {
 /// Why settings do not fit the table.
 #[derive(Debug, PartialEq)]
 pub struct Unresolved {
-    /// Which argument of `audit.track` is wrong.
-    pub argument: &'static str,
+    /// Which argument of `audit.track` is wrong, or which part of it.
+    pub argument: String,
     /// What is wrong with it.
     pub problem: Problem,
 }
@@ -124,6 +133,20 @@ pub enum Problem {
         /// The column.
         column: String,
     },
+    /// A rule is for changes of a column that is never compared.
+    Excluded {
+        /// The table.
+        table: pg_sys::Oid,
+        /// The column.
+        column: String,
+    },
+    /// A condition cannot be read, or does not fit the table.
+    Condition {
+        /// The table.
+        table: pg_sys::Oid,
+        /// What is wrong.
+        mistake: Mistake,
+    },
 }
 
 impl Problem {
@@ -133,7 +156,9 @@ impl Problem {
             Self::NoColumn { table, .. }
             | Self::NoForeignKey { table, .. }
             | Self::NoKey { table }
-            | Self::KeptOut { table, .. } => *table,
+            | Self::KeptOut { table, .. }
+            | Self::Excluded { table, .. }
+            | Self::Condition { table, .. } => *table,
         }
     }
 }
@@ -157,7 +182,46 @@ impl std::fmt::Display for Unresolved {
                     name(table)
                 )
             }
+            Problem::Excluded { table, column } => {
+                write!(
+                    f,
+                    "column \"{column}\" of table {} is excluded, so its changes are no events",
+                    name(table)
+                )
+            }
+            Problem::Condition { mistake, .. } => f.write_str(&mistake.message),
         }
+    }
+}
+
+/// Adds what is known about the mistake to the error that tells it.
+pub fn with_advice(error: Error, mistake: &Mistake) -> Error {
+    let error = match &mistake.detail {
+        Some(detail) => error.detail(detail.clone()),
+        None => error,
+    };
+    let hint = mistake.hint.clone();
+    error.hint(hint.unwrap_or_else(|| {
+        "A condition is SQL over old and new, such as new.status = 'invited', without subqueries or aggregates. \
+         What is not in pg_catalog has to be qualified with its schema."
+            .into()
+    }))
+}
+
+/// The error of a write whose condition failed.
+pub fn condition_failed(table: pg_sys::Oid, place: &str, mistake: &Mistake) -> Error {
+    let name = catalog::shown_name(table);
+    let error =
+        Error::new(mistake.code, format!("{place} of the audit of {name} failed: {}", mistake.message));
+    let hint =
+        "The write fails with its condition. Call audit.track with one that holds or fails for no row.";
+    let error = match &mistake.detail {
+        Some(detail) => error.detail(detail.clone()),
+        None => error,
+    };
+    match &mistake.hint {
+        Some(own) => error.hint(format!("{own} {hint}")),
+        None => error.hint(hint),
     }
 }
 
@@ -173,6 +237,35 @@ pub struct Step {
     pub key: Option<ForeignKey>,
 }
 
+/// The column called `name`, or else the one with the number that `way` had: its position and its name of now.
+fn find(
+    columns: &[Option<Attribute>],
+    name: &str,
+    way: &str,
+    attnums: &BTreeMap<String, usize>,
+) -> Option<(usize, String)> {
+    let named = columns.iter().position(|c| c.as_ref().is_some_and(|c| c.label == name));
+    let position = named.or_else(|| attnums.get(way)?.checked_sub(1))?;
+    Some((position, columns.get(position)?.as_ref()?.label.clone()))
+}
+
+/// `condition` with its columns as they are called now. What `find` does not know stays, for the compiler to tell.
+fn renamed(condition: &str, mut find: impl FnMut(&str) -> Option<String>) -> Result<String, Mistake> {
+    let mut text = catalog::from_utf8(condition);
+    // From the last one, so that the places of the others stay.
+    let mut named = references(&text)?;
+    named.sort_by_key(|reference| reference.place.as_ref().map(|place| place.start));
+    for reference in named.into_iter().rev() {
+        let name = catalog::to_utf8(&reference.name);
+        let Some(now) = find(&name).filter(|now| *now != name) else { continue };
+        let Some(place) = reference.place else {
+            return Err(Mistake::syntax(&format!("column \"{name}\" is called \"{now}\" now")));
+        };
+        text.splice(place, quoted(&catalog::from_utf8(&now)));
+    }
+    Ok(catalog::to_utf8(&text))
+}
+
 /// The columns that `path` names: one of the table's own, or one after another along foreign keys. `attnums`
 /// finds a renamed one, by the path that leads to it.
 pub fn resolve(
@@ -181,14 +274,9 @@ pub fn resolve(
     path: &str,
     attnums: &BTreeMap<String, usize>,
 ) -> Result<Vec<Step>, Problem> {
-    let find = |columns: &[Option<Attribute>], name: &str, way: &str| {
-        let named = columns.iter().position(|c| c.as_ref().is_some_and(|c| c.label == name));
-        let position = named.or_else(|| attnums.get(way)?.checked_sub(1))?;
-        Some((position, columns.get(position)?.as_ref()?.label.clone()))
-    };
     // A column's name may have dots in it.
     if let Some((position, label)) =
-        find(columns, path, path).filter(|(_, label)| !path.contains('.') || label == path)
+        find(columns, path, path, attnums).filter(|(_, label)| !path.contains('.') || label == path)
     {
         return Ok(vec![Step { table, position, label, key: None }]);
     }
@@ -199,7 +287,7 @@ pub fn resolve(
         let way = &path[..end];
         end += 1;
         let Some(last) = steps.last_mut() else {
-            let Some((position, label)) = find(columns, name, way) else {
+            let Some((position, label)) = find(columns, name, way, attnums) else {
                 return Err(Problem::NoColumn { table, column: name.to_owned() });
             };
             steps.push(Step { table, position, label, key: None });
@@ -209,7 +297,7 @@ pub fn resolve(
         let mut keys = foreign_keys(last.table, last.position);
         let next = keys.iter().enumerate().find_map(|(number, key)| {
             let columns = OpenRelation::peek(key.table)?.relation().attributes();
-            let (position, label) = find(&columns, name, way)?;
+            let (position, label) = find(&columns, name, way, attnums)?;
             Some((number, Step { table: key.table, position, label, key: None }))
         });
         let Some((number, step)) = next else {
@@ -313,9 +401,9 @@ impl Tracking {
         primary_key: &[usize],
     ) -> Result<Self, Unresolved> {
         let mut attnums = BTreeMap::new();
-        let mut find = |argument, path: &str| -> Result<String, Unresolved> {
+        let mut along = |argument: &str, path: &str| -> Result<String, Unresolved> {
             let steps = resolve(table, columns, path, &self.attnums)
-                .map_err(|problem| Unresolved { argument, problem })?;
+                .map_err(|problem| Unresolved { argument: argument.to_owned(), problem })?;
             let mut way = String::new();
             for step in steps {
                 if !way.is_empty() {
@@ -326,22 +414,47 @@ impl Tracking {
             }
             Ok(way)
         };
-        let resource_id = match &self.resource_id {
-            Some(names) => {
-                Some(names.iter().map(|name| find("resource_id", name)).collect::<Result<_, _>>()?)
-            }
-            None => None,
-        };
         let organisation_id =
-            self.organisation_id.as_ref().map(|path| find("organisation_id", path)).transpose()?;
-        let project_id = self.project_id.as_ref().map(|path| find("project_id", path)).transpose()?;
+            self.organisation_id.as_ref().map(|path| along("organisation_id", path)).transpose()?;
+        let project_id = self.project_id.as_ref().map(|path| along("project_id", path)).transpose()?;
+        let mut own = |name: &str| -> Option<String> {
+            let (position, label) = find(columns, name, name, &self.attnums)?;
+            attnums.insert(label.clone(), position + 1);
+            Some(label)
+        };
+        let mut needed = |argument: String, names: &[String]| -> Result<Vec<String>, Unresolved> {
+            let of = |name: &String| {
+                let missing = || Problem::NoColumn { table, column: name.clone() };
+                own(name).ok_or_else(|| Unresolved { argument: argument.clone(), problem: missing() })
+            };
+            names.iter().map(of).collect()
+        };
+        let resource_id =
+            self.resource_id.as_ref().map(|names| needed("resource_id".into(), names)).transpose()?;
+        let mut rules = self.rules.clone();
+        for (index, rule) in rules.iter_mut().enumerate() {
+            for (key, names) in [("columns", &mut rule.columns), ("resource_id", &mut rule.resource_id)] {
+                if let Some(names) = names {
+                    *names = needed(place(index, key), names)?;
+                }
+            }
+        }
+        for (index, rule) in rules.iter_mut().enumerate() {
+            if let Some(condition) = &mut rule.condition {
+                *condition = renamed(condition, &mut own).map_err(|mistake| Unresolved {
+                    argument: place(index, "if"),
+                    problem: Problem::Condition { table, mistake },
+                })?;
+            }
+        }
         let mut or_kept = |names: &[String]| -> Vec<String> {
-            names.iter().map(|name| find("", name).unwrap_or_else(|_| name.clone())).collect()
+            names.iter().map(|name| own(name).unwrap_or_else(|| name.clone())).collect()
         };
         let resolved = Self {
             resource_id,
             organisation_id,
             project_id,
+            rules,
             exclude: or_kept(&self.exclude),
             mask: or_kept(&self.mask),
             personal: or_kept(&self.personal),
@@ -360,20 +473,29 @@ impl Tracking {
         primary_key: &[usize],
     ) -> Result<(), Unresolved> {
         if self.keyed && primary_key.is_empty() {
-            return Err(Unresolved { argument: "resource_id", problem: Problem::NoKey { table } });
+            return Err(Unresolved { argument: "resource_id".into(), problem: Problem::NoKey { table } });
         }
-        let key: Vec<&str> = match &self.resource_id {
-            Some(names) => names.iter().map(String::as_str).collect(),
-            None => {
-                primary_key.iter().filter_map(|at| Some(columns.get(*at)?.as_ref()?.label.as_str())).collect()
-            }
+        let own_key = || {
+            let label = |at: &usize| Some(columns.get(*at)?.as_ref()?.label.clone());
+            self.resource_id.clone().unwrap_or_else(|| primary_key.iter().filter_map(label).collect())
         };
         let generated =
             OpenRelation::peek(table).map(|open| open.relation().generated_columns()).unwrap_or_default();
         let kept_out = self.kept_out(columns, &generated);
-        if let Some(column) = key.iter().find(|name| kept_out.contains(**name)) {
-            let problem = Problem::KeptOut { table, column: (*column).to_owned() };
-            return Err(Unresolved { argument: "resource_id", problem });
+        let of_rules = self.rules.iter().enumerate();
+        let keys =
+            of_rules.filter_map(|(at, rule)| Some((place(at, "resource_id"), rule.resource_id.clone()?)));
+        for (argument, key) in std::iter::once(("resource_id".to_owned(), own_key())).chain(keys) {
+            if let Some(column) = key.into_iter().find(|name| kept_out.contains(name)) {
+                return Err(Unresolved { argument, problem: Problem::KeptOut { table, column } });
+            }
+        }
+        let excluded = with_generated(&self.exclude, columns, &generated);
+        for (index, rule) in self.rules.iter().enumerate() {
+            if let Some(column) = rule.columns.iter().flatten().find(|name| excluded.contains(*name)) {
+                let problem = Problem::Excluded { table, column: column.clone() };
+                return Err(Unresolved { argument: place(index, "columns"), problem });
+            }
         }
         for (argument, path) in [("organisation_id", &self.organisation_id), ("project_id", &self.project_id)]
         {
@@ -390,10 +512,43 @@ impl Tracking {
             };
             if let Some(step) = hidden {
                 let problem = Problem::KeptOut { table: step.table, column: step.label.clone() };
-                return Err(Unresolved { argument, problem });
+                return Err(Unresolved { argument: argument.to_owned(), problem });
             }
         }
         Ok(())
+    }
+
+    /// The rules' conditions, compiled for rows of `table` with the rights of `owner`: each with where it stands.
+    pub fn conditions(
+        &self,
+        memory: &PlanMemory,
+        table: pg_sys::Oid,
+        owner: pg_sys::Oid,
+    ) -> Result<Vec<Option<(String, Condition)>>, Unresolved> {
+        let compile = |(index, rule): (usize, &Rule)| {
+            let Some(text) = &rule.condition else { return Ok(None) };
+            let argument = place(index, "if");
+            match Condition::compile(memory, table, owner, rule.on.operation(), &catalog::from_utf8(text)) {
+                Ok(condition) => Ok(Some((argument, condition))),
+                Err(mistake) => Err(Unresolved { argument, problem: Problem::Condition { table, mistake } }),
+            }
+        };
+        self.rules.iter().enumerate().map(compile).collect()
+    }
+
+    /// Compiles the rules' conditions to see whether they can be: with the rights of the owner of `table`, which carries
+    /// these settings.
+    pub fn check_conditions(&self, table: pg_sys::Oid) -> Result<(), Unresolved> {
+        if !self.has_conditions() {
+            return Ok(());
+        }
+        let owner = catalog::table_owner(table).unwrap_or(pg_sys::InvalidOid);
+        self.conditions(&PlanMemory::create(), table, owner).map(drop)
+    }
+
+    /// Whether a rule looks at rows.
+    pub fn has_conditions(&self) -> bool {
+        self.rules.iter().any(|rule| rule.condition.is_some())
     }
 
     /// The columns whose values are not stored.
@@ -419,19 +574,10 @@ impl Tracking {
         self.mask.iter().zip(&resolved.mask).any(gone) || self.exclude.iter().zip(&resolved.exclude).any(gone)
     }
 
-    /// Every column that the settings name, with the argument of `audit.track` that names it.
-    pub fn named_columns(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        fn named<'a>(
-            argument: &'static str,
-            columns: impl IntoIterator<Item = &'a String>,
-        ) -> impl Iterator<Item = (&'static str, &'a str)> {
-            columns.into_iter().map(move |column| (argument, column.as_str()))
-        }
-        named("resource_id", self.resource_id.iter().flatten())
-            .chain(named("organisation_id", &self.organisation_id))
-            .chain(named("project_id", &self.project_id))
-            .chain(named("exclude", &self.exclude))
-            .chain(named("mask", &self.mask))
-            .chain(named("personal", &self.personal))
+    /// The columns that settings may name though they are gone, with the argument of `audit.track` that names them.
+    pub fn optional_columns(&self) -> impl Iterator<Item = (&'static str, &String)> {
+        [("exclude", &self.exclude), ("mask", &self.mask), ("personal", &self.personal)]
+            .into_iter()
+            .flat_map(|(argument, names)| names.iter().map(move |name| (argument, name)))
     }
 }

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
-/// What a command did to partitions.
+/// What a command did to partitions, and to what conditions mean.
 #[derive(Clone, Default, Debug, PartialEq, Eq)]
 pub struct PartitionChange {
     /// A table may have become a partition.
@@ -14,6 +14,8 @@ pub struct PartitionChange {
     pub attached_name: Vec<u8>,
     /// A partition may have become a table of its own.
     pub detached: bool,
+    /// Functions, types, operators or rights may be others than before.
+    pub of_meaning: bool,
 }
 
 /// What the command behind an event trigger's call did to partitions.
@@ -59,6 +61,20 @@ pub unsafe fn partition_change(fcinfo: pg_sys::FunctionCallInfo) -> PartitionCha
                     }
                 }
             }
+            pg_sys::NodeTag::T_DropStmt
+            | pg_sys::NodeTag::T_DropOwnedStmt
+            | pg_sys::NodeTag::T_RenameStmt
+            | pg_sys::NodeTag::T_AlterObjectSchemaStmt
+            | pg_sys::NodeTag::T_AlterOwnerStmt
+            | pg_sys::NodeTag::T_AlterEnumStmt
+            | pg_sys::NodeTag::T_AlterTypeStmt
+            | pg_sys::NodeTag::T_AlterDomainStmt
+            | pg_sys::NodeTag::T_AlterFunctionStmt
+            | pg_sys::NodeTag::T_AlterOperatorStmt
+            | pg_sys::NodeTag::T_AlterExtensionStmt
+            | pg_sys::NodeTag::T_AlterExtensionContentsStmt
+            | pg_sys::NodeTag::T_CreateFunctionStmt
+            | pg_sys::NodeTag::T_GrantStmt => change.of_meaning = true,
             _ => {}
         }
     }

@@ -7,6 +7,7 @@
 //! | [`value`], [`row`] | datums, open tables and their rows: what the writer hands on |
 //! | [`trigger_call`] | what a trigger is given |
 //! | [`encode`], [`output`] | one column's value as JSONB, as text |
+//! | [`condition`], [`condition_text`], [`caught`] | conditions over rows: evaluated, read, and what is wrong with them |
 //! | [`ddl_command`] | what an event trigger is told |
 //! | [`lookup`] | the row that a foreign key refers to |
 //! | [`catalog`], [`invalidation`] | names, keys and types; and being told when they change |
@@ -17,7 +18,10 @@
 
 pub mod arguments;
 pub mod catalog;
+pub mod caught;
 pub mod command;
+pub mod condition;
+pub mod condition_text;
 pub mod ddl_command;
 pub mod encode;
 pub mod entry;

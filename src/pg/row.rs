@@ -339,6 +339,36 @@ impl<'a> Row<'a> {
         OwnedRow::new(values)
     }
 
+    /// Makes `slot`, a virtual one of the same columns, show this row, as long as it lives.
+    ///
+    /// # Safety
+    /// `slot` must be a virtual slot whose columns are the row's.
+    pub(super) unsafe fn show_in(&self, slot: *mut pg_sys::TupleTableSlot) {
+        // SAFETY: a virtual slot's values are only read by who evaluates expressions over it.
+        unsafe {
+            let columns = (*(*slot).tts_tupleDescriptor).natts as usize;
+            (*slot).tts_values = self.values.as_ptr().cast_mut();
+            (*slot).tts_isnull = self.nulls.as_ptr().cast_mut();
+            (*slot).tts_nvalid = self.values.len().min(columns) as i16;
+            (*slot).tts_flags &= !(pg_sys::TTS_FLAG_EMPTY as u16);
+        }
+    }
+
+    /// The row as a table has it whose column `to` is this one's column `from`, for each pair; its other columns are
+    /// NULL.
+    pub fn rearranged(&self, width: usize, pairs: impl Iterator<Item = (usize, usize)>) -> Rearranged<'a> {
+        let mut rearranged = Rearranged {
+            values: vec![pg_sys::Datum::null(); width],
+            nulls: vec![true; width],
+            lifetime: std::marker::PhantomData,
+        };
+        for (from, to) in pairs {
+            rearranged.values[to] = self.values[from];
+            rearranged.nulls[to] = self.nulls[from];
+        }
+        rearranged
+    }
+
     /// A row of values that were formed elsewhere.
     pub(super) fn of(values: &'a [pg_sys::Datum], nulls: &'a [bool]) -> Self {
         Self { values, nulls }
@@ -348,6 +378,20 @@ impl<'a> Row<'a> {
     pub fn get(&self, position: usize) -> Option<Value<'a>> {
         // SAFETY: the row lives during `'a`.
         (!self.nulls[position]).then(|| unsafe { Value::new(self.values[position]) })
+    }
+}
+
+/// A row with its columns in another order.
+pub struct Rearranged<'a> {
+    values: Vec<pg_sys::Datum>,
+    nulls: Vec<bool>,
+    lifetime: std::marker::PhantomData<&'a [u8]>,
+}
+
+impl Rearranged<'_> {
+    /// The row.
+    pub fn row(&self) -> Row<'_> {
+        Row::of(&self.values, &self.nulls)
     }
 }
 

@@ -8,6 +8,19 @@ use super::catalog;
 
 /// Runs `work` with the rights of the extension's owner. The caller's own rights are checked before.
 pub fn as_extension_owner<R>(work: impl FnOnce() -> R) -> R {
+    match catalog::own_table(c"event").and_then(catalog::table_owner) {
+        Some(owner) => as_role(owner, 0, work),
+        None => work(),
+    }
+}
+
+/// Runs `work` with the rights of `role` and no way to keep them: what it calls can neither set a role nor leave
+/// anything behind in the session.
+pub fn as_restricted<R>(role: pg_sys::Oid, work: impl FnOnce() -> R) -> R {
+    as_role(role, pg_sys::SECURITY_RESTRICTED_OPERATION as i32, work)
+}
+
+fn as_role<R>(role: pg_sys::Oid, restrictions: i32, work: impl FnOnce() -> R) -> R {
     struct Restore(pg_sys::Oid, i32);
     impl Drop for Restore {
         fn drop(&mut self) {
@@ -15,15 +28,12 @@ pub fn as_extension_owner<R>(work: impl FnOnce() -> R) -> R {
             unsafe { pg_sys::SetUserIdAndSecContext(self.0, self.1) }
         }
     }
-    let owner = catalog::own_table(c"event").and_then(catalog::table_owner);
     let (mut user, mut context) = (pg_sys::InvalidOid, 0);
     // SAFETY: valid out parameters; the role exists, since it owns a table.
     let _restore = unsafe {
         pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
-        if let Some(owner) = owner {
-            let local = context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32;
-            pg_sys::SetUserIdAndSecContext(owner, local);
-        }
+        let local = context | restrictions | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32;
+        pg_sys::SetUserIdAndSecContext(role, local);
         Restore(user, context)
     };
     work()

@@ -1,0 +1,96 @@
+//! Errors that PostgreSQL raises about what a user wrote, caught so that they can be told with their place.
+
+use std::panic::AssertUnwindSafe;
+
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::{PgSqlErrorCode, PgTryBuilder};
+
+use super::trigger_call::Operation;
+
+/// What is wrong with a condition.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// The SQLSTATE.
+    pub code: PgSqlErrorCode,
+    /// What is wrong.
+    pub message: String,
+    /// What else is known.
+    pub detail: Option<String>,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+impl Mistake {
+    fn new(code: PgSqlErrorCode, message: impl Into<String>, hint: &str) -> Self {
+        Self { code, message: message.into(), detail: None, hint: Some(hint.to_owned()) }
+    }
+
+    /// It is no condition at all.
+    pub fn syntax(message: &str) -> Self {
+        Self::new(
+            PgSqlErrorCode::ERRCODE_SYNTAX_ERROR,
+            message,
+            "Write one SQL expression over old and new, such as new.status = 'invited'.",
+        )
+    }
+
+    pub(super) fn volatile() -> Self {
+        Self::new(
+            PgSqlErrorCode::ERRCODE_INVALID_OBJECT_DEFINITION,
+            "it calls a volatile function",
+            "A condition depends on the row alone. A function that only reads can be declared STABLE or IMMUTABLE.",
+        )
+    }
+
+    pub(super) fn system_column() -> Self {
+        Self::new(
+            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+            "it reads a system column",
+            "Use the table's own columns.",
+        )
+    }
+
+    pub(super) fn no_such_row(row: &str, operation: Operation) -> Self {
+        let (what, hint) = match operation {
+            Operation::Insert => ("an insert", "Use new."),
+            _ => ("a delete", "Use old."),
+        };
+        Self::new(
+            PgSqlErrorCode::ERRCODE_INVALID_COLUMN_REFERENCE,
+            format!("it reads \"{row}\", which {what} does not have"),
+            hint,
+        )
+    }
+
+    pub(super) fn in_use() -> Self {
+        Self::new(
+            PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
+            "it writes to the table whose writes it judges",
+            "A condition may only read. Look at the functions that it calls.",
+        )
+    }
+}
+
+/// Runs `work`; what PostgreSQL raises about data or SQL becomes a mistake, the rest (a cancelled query, no memory) is
+/// raised on. Whoever is given a mistake has to raise an error of its own, since nothing is rolled back.
+pub fn caught<R>(work: impl FnOnce() -> R) -> Result<R, Mistake> {
+    PgTryBuilder::new(AssertUnwindSafe(|| Ok(work())))
+        .catch_others(|error| {
+            let (CaughtError::PostgresError(report) | CaughtError::ErrorReport(report)) = &error else {
+                error.rethrow()
+            };
+            let code = report.sql_error_code();
+            // The first two characters of an SQLSTATE, six bits each, say its class.
+            let class = [0, 6].map(|shift| b'0' + ((code as i32 >> shift) & 0x3f) as u8);
+            if matches!(&class, b"40" | b"53" | b"57" | b"58" | b"XX" | b"F0") {
+                error.rethrow();
+            }
+            Err(Mistake {
+                code,
+                message: report.message().to_owned(),
+                detail: report.detail().map(str::to_owned),
+                hint: report.hint().map(str::to_owned),
+            })
+        })
+        .execute()
+}
