@@ -52,8 +52,9 @@ pub fn follow(change: &PartitionChange) -> Result<()> {
 }
 
 /// Brings the settings of the tables that this transaction is altering, or that lead through them, up to date, or
-/// refuses what breaks them. `changed_meaning`: functions, types or operators may be others than before.
-pub fn follow_altered(changed_meaning: bool) -> Result<()> {
+/// refuses what breaks them. `of_meaning`: functions, types or operators may be others than
+/// before, so that conditions have to be looked at.
+pub fn follow_altered(of_meaning: bool) -> Result<()> {
     let Some(function) = catalog::capture_function() else {
         return Ok(());
     };
@@ -72,10 +73,11 @@ pub fn follow_altered(changed_meaning: bool) -> Result<()> {
             let Some(tracking) = trigger.argument.as_ref().and_then(|json| Tracking::parse(json).ok()) else {
                 continue;
             };
-            if trigger.for_row && (altered || changed_meaning) {
-                // What else the transaction did may have broken another's condition; it is refused where it broke.
+            if trigger.for_row && (altered || of_meaning) {
                 let resolved = tracking.resolved(table, &columns, &primary_key);
-                if let Ok(Err(unresolved)) = resolved.map(|resolved| resolved.check_conditions(table)) {
+                if let Ok(Err(unresolved)) = resolved.map(|resolved| resolved.check_conditions(table))
+                    && !unresolved.is_for_lack_of_rights()
+                {
                     return Err(refused(table, &unresolved));
                 }
             }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pgrx::pg_sys;
+use pgrx::{PgSqlErrorCode, pg_sys};
 use serde::{Deserialize, Serialize};
 
 use crate::actions::{Operations, Rule, place};
@@ -160,6 +160,14 @@ impl Problem {
             | Self::Excluded { table, .. }
             | Self::Condition { table, .. } => *table,
         }
+    }
+}
+
+impl Unresolved {
+    /// Whether only a right is missing. A restore grants rights last, so this is left for the next write to tell.
+    pub fn is_for_lack_of_rights(&self) -> bool {
+        matches!(&self.problem, Problem::Condition { mistake, .. }
+            if mistake.code == PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE)
     }
 }
 

@@ -14,7 +14,7 @@ pub struct PartitionChange {
     pub attached_name: Vec<u8>,
     /// A partition may have become a table of its own.
     pub detached: bool,
-    /// Functions, types, operators or rights may be others than before.
+    /// Functions, types or operators may be others than before.
     pub of_meaning: bool,
 }
 
@@ -73,8 +73,7 @@ pub unsafe fn partition_change(fcinfo: pg_sys::FunctionCallInfo) -> PartitionCha
             | pg_sys::NodeTag::T_AlterOperatorStmt
             | pg_sys::NodeTag::T_AlterExtensionStmt
             | pg_sys::NodeTag::T_AlterExtensionContentsStmt
-            | pg_sys::NodeTag::T_CreateFunctionStmt
-            | pg_sys::NodeTag::T_GrantStmt => change.of_meaning = true,
+            | pg_sys::NodeTag::T_CreateFunctionStmt => change.of_meaning = true,
             _ => {}
         }
     }
