@@ -8,6 +8,8 @@ use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+pub mod docs;
+
 pub use postgres::error::SqlState;
 use postgres::{Client, Config, NoTls};
 

@@ -1,31 +1,15 @@
 //! The documentation says what is true.
 
+use audit_client_tests::docs::{cells, last_table, scripts};
 use audit_client_tests::{Database, root};
-
-/// The contents of a document's fenced blocks of one language, in order.
-fn blocks(document: &str, language: &str) -> Vec<String> {
-    let text = std::fs::read_to_string(root().join(document)).expect("the document is there");
-    let fence = format!("```{language}\n");
-    text.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap_or_default().to_owned()).collect()
-}
-
-/// A table as psql prints it, without its padding.
-fn cells(output: &str) -> Vec<Vec<String>> {
-    output
-        .lines()
-        .filter(|line| !line.trim().is_empty() && !line.starts_with('-'))
-        .map(|line| line.split('|').map(|cell| cell.trim().to_owned()).collect())
-        .collect()
-}
 
 #[test]
 fn the_readmes_first_screen_prints_what_it_says() {
     let database = Database::create_empty("readme");
-    let (script, expected) = (blocks("README.md", "sql").remove(0), blocks("README.md", "text").remove(0));
-    let output = database.psql(&script);
+    let (script, expected) = scripts("README.md").remove(0);
+    let output = database.psql(&script.text);
     assert!(!output.contains("ERROR"), "{output}");
-    let table = output.find("       action ").unwrap_or_else(|| panic!("no table in {output}"));
-    assert_eq!(cells(&output[table..]), cells(&expected));
+    assert_eq!(cells(&last_table(&output)), cells(&expected.text));
 }
 
 #[test]
