@@ -199,6 +199,11 @@ fn tell_changes(table: &Table, before: &Tracking, after: &Tracking) {
         Ok(serde_json::Value::Object(mut pairs)) => {
             pairs.remove("attnums");
             pairs.remove("keyed");
+            // One argument to the caller.
+            if let Some(rules) = pairs.remove("rules") {
+                let actions = pairs.entry("actions").or_insert_with(|| serde_json::json!({}));
+                actions["rules"] = rules;
+            }
             pairs
         }
         _ => serde_json::Map::new(),
