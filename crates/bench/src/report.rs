@@ -188,6 +188,11 @@ pub fn ratios(samples: &Samples) -> Vec<Ratio> {
             1.3,
         ));
     }
+    let audit = |workload| samples.micros("audit", workload);
+    if let (Some(ruled), Some(unruled)) = (audit("ruled UPDATE"), audit("unruled UPDATE")) {
+        let name = "bulk UPDATE of a table with rules of columns: of one without rules";
+        ratios.push(Ratio::at_most(name, ruled / unruled, 1.15, 1.05));
+    }
     let log = |system: &str| samples.median(system, "bulk UPDATE", |cost| cost.log);
     if let (Some(audit), Some(trigger)) = (log("audit"), log("row_trigger")) {
         ratios.push(Ratio::at_most(
