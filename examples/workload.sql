@@ -1,98 +1,70 @@
--- A day of the sample application: each transaction names the user it acts for, as a web request would.
+-- The sample application at work: ten people in three organisations, their API keys and the application's own workers, several
+-- hundred transactions of what a web request, an import or a job sends.
+--
+-- Beside each request stands what the log should say of it. psql prints these lines (\qecho fills in the ids that the writes
+-- returned), and a test compares them with the log one by one. They were written from what the requests mean, not from tracking.sql:
+--
+--     request ACTOR [TYPE [REQUEST_ID]]       one transaction; nothing follows where it leaves no event. N/A: nobody is named
+--     + TABLE ACTION RESOURCE_TYPE RESOURCE_ID ORGANISATION PROJECT column=value ...        a row came
+--     - TABLE ACTION ...                      a row went; its images have all columns, see below, of which some values are checked
+--     ~ TABLE ACTION ... column column=old>new ...       exactly these columns changed
+--     < TABLE ACTION ...  and  > TABLE ACTION ...        the same, where a row left one scope and came into another
+--     . - ACTION ...                          recorded by the application itself; no table, no images
+--     in any order                            one statement did the rest of the request, so its order is PostgreSQL's
+--
+-- N/A stands for NULL. Each secret has the word topsecret in it, which must be nowhere in the log.
+\set QUIET on
+\set ON_ERROR_STOP on
+\pset format unaligned
+\pset tuples_only on
 
--- A migration by the DBA: nobody is named, so the actor is N/A.
-INSERT INTO users (id, email, password_hash) VALUES
-    ('u-ada', 'ada@acme.example', 'argon2:1'), ('u-bob', 'bob@acme.example', 'argon2:2'), ('u-eve', 'eve@globex.example', 'argon2:3');
-INSERT INTO instance_owners VALUES ('u-ada'), ('u-eve');
-DELETE FROM instance_owners WHERE user_id = 'u-eve';
+-- What an event shows of a row that came or went: all but what the application counts or stamps for itself.
+\qecho columns organisations id,name,plan,billing_email,created_at
+\qecho columns users id,email,name,password_hash,totp_seed,is_instance_owner,created_at
+\qecho columns invitations id,organisation_id,email,role,status,token_hash,expires_on,created_at
+\qecho columns memberships id,organisation_id,user_id,role,wants_digest,created_at
+\qecho columns roles id,organisation_id,name,permissions,created_at
+\qecho columns projects id,organisation_id,name,description,created_at
+\qecho columns settings id,organisation_id,project_id,retention_days,default_model,redact_inputs,created_at
+\qecho columns project_members id,project_id,user_id,created_at
+\qecho columns project_roles id,member_id,role_id,created_at
+\qecho columns api_keys id,project_id,name,key_hash,revoked_at,created_at
+\qecho columns datasources id,project_id,name,kind,connection,api_key,created_at
+\qecho columns entities id,project_id,external_id,name,labels,created_at
+\qecho columns model_configurations id,project_id,name,model,temperature,max_tokens,provider_key,created_at
+\qecho columns conversation_configurations id,project_id,model_configuration_id,name,greeting,tools,created_at
+\qecho columns datasets id,project_id,name,description,created_at
+\qecho columns scores id,project_id,trace_id,name,value,comment,deleted_at,created_at
+\qecho columns prompts id,project_id,name,tags,created_at
+\qecho columns prompt_versions id,prompt_id,version,template,note,is_promoted,created_at
+\qecho columns experiments id,project_id,dataset_id,name,status,created_at
+\qecho columns evaluations id,project_id,name,criterion,status,created_at
+\qecho columns runs id,project_id,experiment_id,evaluation_id,number,status,created_at
 
+-- The installer, a DBA with psql, makes the first account and one for emergencies. Nobody is named.
+INSERT INTO users (id, email, name, password_hash, is_instance_owner) VALUES
+    ('usr_ada', 'ada@acme.example', 'Ada', 'argon2:topsecret-ada', true),
+    ('usr_root', 'root@observatory.example', 'Emergency', 'argon2:topsecret-root', false);
+\qecho request N/A
+\qecho + users instance_owner.assigned instance_owner usr_ada N/A N/A email=ada@acme.example password_hash=[masked]
+\qecho + users user.created user usr_root N/A N/A is_instance_owner=false
+
+-- From here on everything is the application's; a request says for whom it acts, and that is a user if it does not say otherwise.
 SET SESSION AUTHORIZATION observatory_app;
+SET audit.actor_type = 'user';
 
-BEGIN;
-SELECT set_config('audit.actor_id', 'u-ada', true), set_config('audit.actor_type', 'user', true),
-       set_config('audit.metadata', '{"request_id": "r-1", "ip": "203.0.113.7"}', true) \g /dev/null
-INSERT INTO organisations VALUES ('acme', 'Acme'), ('globex', 'Globex'), ('initech', 'Initech');
-INSERT INTO memberships VALUES ('acme', 'u-ada', 'admin'), ('acme', 'u-bob', 'member'), ('globex', 'u-eve', 'admin');
-INSERT INTO invitations (organisation_id, email) VALUES ('acme', 'carol@acme.example');
-UPDATE organisations SET plan = 'enterprise' WHERE id = 'acme';
-UPDATE memberships SET role = 'admin' WHERE organisation_id = 'acme' AND user_id = 'u-bob';
-INSERT INTO organisation_retention VALUES ('acme', '2 years');
-INSERT INTO roles VALUES ('analyst', 'acme', '{read}'), ('intern', 'acme', '{read}');
-UPDATE roles SET permissions = '{read,write}' WHERE id = 'analyst';
-DELETE FROM roles WHERE id = 'intern';
-DELETE FROM organisations WHERE id = 'initech';
-COMMIT;
+\ir workload/people.sql
+\ir workload/projects.sql
 
-BEGIN;
-SELECT set_config('audit.actor_id', 'u-bob', true), set_config('audit.actor_type', 'user', true) \g /dev/null
-INSERT INTO projects VALUES ('chat', 'acme', 'Chat'), ('search', 'acme', 'Search');
-UPDATE projects SET name = 'Support chat' WHERE id = 'chat';
-INSERT INTO project_retention VALUES ('chat', 'acme', '90 days');
-INSERT INTO project_members VALUES ('chat', 'acme', 'u-bob'), ('chat', 'acme', 'u-ada');
-INSERT INTO project_member_roles VALUES ('chat', 'acme', 'u-ada', 'analyst');
-DELETE FROM project_member_roles;
-DELETE FROM project_members WHERE user_id = 'u-ada';
-DELETE FROM projects WHERE id = 'search';
-COMMIT;
+-- Two weeks of the same work in each project.
+\set week 1
+\ir workload/week.sql
+\set week 2
+\ir workload/week.sql
 
-BEGIN;
-SELECT set_config('audit.actor_id', 'key-7', true), set_config('audit.actor_type', 'api-key', true) \g /dev/null
-INSERT INTO datasources (id, organisation_id, project_id, name, connection, api_key) VALUES
-    ('6f9c1f8e-3c1b-4b53-9d0e-1f2a3b4c5d6e', 'acme', 'chat', 'events', '{"host": "db1", "port": 5432}', 'sk-secret'),
-    ('0b7d2f3a-8e55-4f0a-9a61-7c8d9e0f1a2b', 'acme', 'chat', 'legacy', '{"host": "db0"}', NULL);
-UPDATE datasources SET name = 'clickstream', connection = connection || '{"port": 6432}' WHERE name = 'events';
-DELETE FROM datasources WHERE name = 'legacy';
-INSERT INTO entities (organisation_id, project_id, name) SELECT 'acme', 'chat', 'entity ' || n FROM generate_series(1, 5) n;
-UPDATE entities SET labels = '{vip}' WHERE id = 1;
-DELETE FROM entities WHERE id = 5;
-INSERT INTO model_configurations (organisation_id, project_id, model, temperature) VALUES ('acme', 'chat', 'small', 0.20), ('acme', 'chat', 'large', 1);
-UPDATE model_configurations SET temperature = 0.70 WHERE model = 'small';
-DELETE FROM model_configurations WHERE model = 'large';
-INSERT INTO conversation_configurations (organisation_id, project_id, greeting) VALUES ('acme', 'chat', 'Hello'), ('acme', 'chat', 'Hi');
-UPDATE conversation_configurations SET greeting = 'Good morning' WHERE greeting = 'Hello';
-DELETE FROM conversation_configurations WHERE greeting = 'Hi';
-COMMIT;
-
-BEGIN;
-SELECT set_config('audit.actor_id', 'u-bob', true), set_config('audit.actor_type', 'user', true) \g /dev/null
-INSERT INTO datasets (organisation_id, project_id, name) VALUES ('acme', 'chat', 'golden'), ('acme', 'chat', 'draft');
-UPDATE datasets SET row_count = 120 WHERE name = 'golden';
-DELETE FROM datasets WHERE name = 'draft';
-INSERT INTO scores (organisation_id, project_id, name, value) VALUES ('acme', 'chat', 'helpfulness', 0.8), ('acme', 'chat', 'toxicity', 'NaN');
-UPDATE scores SET value = 0.9 WHERE name = 'helpfulness';
-DELETE FROM scores WHERE name = 'toxicity';
-INSERT INTO prompts (organisation_id, project_id, name) VALUES ('acme', 'chat', 'greet'), ('acme', 'chat', 'obsolete');
-INSERT INTO prompt_versions VALUES (1, 1, 'acme', 'chat', 'Say hello to {{name}}'), (1, 2, 'acme', 'chat', 'Greet {{name}} warmly');
-UPDATE prompt_versions SET promoted = true WHERE prompt_id = 1 AND version = 2;
-UPDATE prompts SET name = 'greeting' WHERE id = 1;
-DELETE FROM prompts WHERE id = 2;
-INSERT INTO experiments (organisation_id, project_id, name) VALUES ('acme', 'chat', 'tone'), ('acme', 'chat', 'length');
-INSERT INTO experiment_runs (experiment_id, organisation_id, project_id) VALUES (1, 'acme', 'chat');
-DELETE FROM experiments WHERE id = 2;
-INSERT INTO evaluations (organisation_id, project_id, name) VALUES ('acme', 'chat', 'weekly'), ('acme', 'chat', 'once');
-INSERT INTO evaluation_runs (evaluation_id, organisation_id, project_id) VALUES (1, 'acme', 'chat');
-DELETE FROM evaluations WHERE id = 2;
-COMMIT;
-
--- A request that fails leaves nothing.
-BEGIN;
-SELECT set_config('audit.actor_id', 'u-eve', true) \g /dev/null
-DELETE FROM datasources;
-ROLLBACK;
-
--- Seen, but no event: the column is excluded.
-UPDATE users SET last_seen_at = now();
--- A password changed: that it did is recorded, not what to.
-BEGIN;
-SELECT set_config('audit.actor_id', 'u-ada', true), set_config('audit.actor_type', 'user', true) \g /dev/null
-UPDATE users SET password_hash = 'argon2:changed' WHERE id = 'u-ada';
-DELETE FROM memberships WHERE user_id = 'u-bob';
-COMMIT;
-
--- The nightly job of the application itself.
-BEGIN;
-SELECT set_config('audit.actor_id', 'retention-worker', true), set_config('audit.actor_type', 'system', true) \g /dev/null
-SELECT audit.record('retention.deleted', 'retention', 'traces', 'acme', 'chat', metadata => '{"deleted": 1200}') \g /dev/null
-COMMIT;
+\ir workload/imports.sql
+\ir workload/mistakes.sql
+\ir workload/worker.sql
+\ir workload/farewell.sql
 
 RESET SESSION AUTHORIZATION;
