@@ -162,3 +162,13 @@ COMMIT;
 \qecho request usr_dia
 \qecho ~ api_keys api_key.revoked api_key key_leaked org_acme prj_search revoked_at
 \qecho ~ api_keys api_key.updated api_key key_leaked org_acme prj_search name
+
+-- Somebody still needs it, so it lives again for a moment, which is an update.
+BEGIN;
+SET LOCAL audit.actor_id = 'usr_bob';
+UPDATE api_keys SET revoked_at = NULL WHERE id = 'key_leaked';
+UPDATE api_keys SET revoked_at = '2026-02-17 18:00+00' WHERE id = 'key_leaked';
+COMMIT;
+\qecho request usr_bob
+\qecho ~ api_keys api_key.updated api_key key_leaked org_acme prj_search revoked_at
+\qecho ~ api_keys api_key.revoked api_key key_leaked org_acme prj_search revoked_at
