@@ -31,7 +31,15 @@ exclude: columns never stored and whose change alone is no event.
 mask: columns stored as ''[masked]''.
 personal: columns that erasure of a person must reach.
 on_replica: also rows that logical replication applies here.
-Errors: 42501 without the rights, 42703 for an unknown column, 42830 for a path that is no foreign key, 42809 for what is no ordinary table, 22023 for a malformed setting';
+Errors, all of which name the place (such as actions.rules[0].if) and leave the settings as they were:
+42501 without the rights; 42P01 no such table; 42809 no ordinary table; 42710, 55000 another''s trigger or partition is in the way; 22004 an argument is NULL;
+42703 no such column; 42701 a column twice; 42830 a path that is no foreign key; 42P10 a masked or excluded column that events need;
+42602, 42622, 42939 a malformed, too long or reserved action or resource type;
+42601 an unknown, missing or misplaced key of actions; 42804 a value of another type; 22023 a value that is none of those allowed; 0A000 a rule on truncate;
+22032 JSON that cannot be read; 54000 too many rules;
+of a condition what PostgreSQL says, such as 42601 syntax, 42703, 42883, 42704 an unknown column, function or type, 42804 not boolean,
+0A000, 42803, 42P20 a subquery, set, aggregate or window function, and 42P17 a volatile function, 42P10 old on insert or new on delete.
+DDL that would break the settings is refused with 2BP01';
 
 CREATE FUNCTION audit.untrack(target regclass) RETURNS void
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
@@ -53,8 +61,10 @@ CREATE FUNCTION audit.record(
     AS 'MODULE_PATHNAME', 'audit_record';
 COMMENT ON FUNCTION audit.record(text, text, text, text, text, jsonb, jsonb, jsonb) IS
 'Leaves an event that no table write shows, such as a login or an export, and returns its event_id. For members of audit_writer.
-action: what happened, such as organisation.user.logged-in; audit.* is reserved (SQLSTATE 42939), a malformed name is 22023.
-metadata: added to audit.metadata; its keys win';
+action: what happened, such as organisation.user.logged-in; audit.* is reserved.
+metadata: added to audit.metadata; its keys win.
+Errors: 42501 without the rights; 22004 action is NULL; 42602, 42622, 42939 it is malformed, too long or reserved;
+55000 no actor, though audit.require_actor is on';
 
 CREATE FUNCTION pg_catalog.audit_match(action text, pattern text) RETURNS boolean
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF

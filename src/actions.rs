@@ -1,15 +1,17 @@
 //! What events are called: the argument `actions` of `audit.track`, read with an error for each mistake in it.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use pgrx::PgSqlErrorCode;
+use audit_core::action::{self, ActionError};
+use pgrx::PgSqlErrorCode::{self, *};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shortened};
 use crate::near::did_you_mean;
 use crate::pg::trigger_call::Operation;
-use crate::record::check_action;
+use crate::record::{check_action, malformed};
 use crate::tracking::Tracking;
 
 /// More rules than anyone writes by hand; each costs every row of its operation.
@@ -76,8 +78,8 @@ pub fn place(index: usize, key: &str) -> String {
 pub fn parse(json: &str) -> Result<(Operations, Vec<Rule>)> {
     let pairs = match serde_json::from_str(json) {
         Ok(Value::Object(pairs)) => pairs,
-        Ok(other) => return refuse(format!("actions is {}, not an object", kind(&other)), EXAMPLE),
-        Err(error) => return refuse(format!("actions cannot be read: {error}"), EXAMPLE),
+        Ok(other) => return wrong_type("actions", &other, "an object", EXAMPLE),
+        Err(error) => return Err(unreadable(json, &error)),
     };
     let mut operations = Operations::new();
     let mut rules = Vec::new();
@@ -90,7 +92,8 @@ pub fn parse(json: &str) -> Result<(Operations, Vec<Rule>)> {
         } else {
             let known = [&OPERATIONS[..], &["rules"]].concat();
             return refuse(
-                format!("actions has a key \"{key}\""),
+                ERRCODE_SYNTAX_ERROR,
+                format!("actions has an unknown key \"{}\"", shortened(&key)),
                 format!("{}Its keys are {}.", did_you_mean(&key, &known), known.join(", ")),
             );
         }
@@ -100,35 +103,39 @@ pub fn parse(json: &str) -> Result<(Operations, Vec<Rule>)> {
 
 fn rules(value: Value) -> Result<Vec<Rule>> {
     let Value::Array(rules) = value else {
-        return refuse(
-            format!("actions.rules is {}, not an array", kind(&value)),
+        return wrong_type(
+            "actions.rules",
+            &value,
+            "an array",
             "Pass an array of rules, which are tried in order.",
         );
     };
     if rules.len() > MOST_RULES {
-        return Err(Error::new(
-            PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+        return refuse(
+            ERRCODE_PROGRAM_LIMIT_EXCEEDED,
             format!("actions.rules holds {} rules, {MOST_RULES} are allowed", rules.len()),
-        )
-        .hint("Each rule costs every row; name what people look for, and leave the rest to the defaults."));
+            "Each rule costs every row; name what people look for, and leave the rest to the defaults.",
+        );
     }
     rules.into_iter().enumerate().map(|(index, value)| rule(index, value)).collect()
 }
 
 fn rule(index: usize, value: Value) -> Result<Rule> {
     let Value::Object(mut pairs) = value else {
-        return refuse(format!("actions.rules[{index}] is {}, not an object", kind(&value)), RULE_EXAMPLE);
+        return wrong_type(&format!("actions.rules[{index}]"), &value, "an object", RULE_EXAMPLE);
     };
     if let Some(key) = pairs.keys().find(|key| !RULE_KEYS.contains(&key.as_str())) {
         return refuse(
-            format!("actions.rules[{index}] has a key \"{key}\""),
+            ERRCODE_SYNTAX_ERROR,
+            format!("actions.rules[{index}] has an unknown key \"{}\"", shortened(key)),
             format!("{}The keys of a rule are {}.", did_you_mean(key, &RULE_KEYS), RULE_KEYS.join(", ")),
         );
     }
     let on = on(index, &mut pairs)?;
     let Some(action) = pairs.remove("action") else {
         return refuse(
-            format!("actions.rules[{index}] has no action"),
+            ERRCODE_SYNTAX_ERROR,
+            format!("actions.rules[{index}] has no key \"action\""),
             "Say what the event is called, or null to drop it.",
         );
     };
@@ -152,6 +159,7 @@ fn rule(index: usize, value: Value) -> Result<Rule> {
     };
     if rule.columns.is_some() && on != On::Update {
         return refuse(
+            ERRCODE_SYNTAX_ERROR,
             format!("{} is for updates only", place(index, "columns")),
             "Whole rows come and go. Use \"if\" to tell them apart.",
         );
@@ -168,13 +176,18 @@ fn on(index: usize, pairs: &mut Map<String, Value>) -> Result<On> {
             "update" => Ok(On::Update),
             "delete" => Ok(On::Delete),
             "truncate" => refuse(
+                ERRCODE_FEATURE_NOT_SUPPORTED,
                 format!("{} is \"truncate\", which has no rows to tell apart", place(index, "on")),
                 "Use the key \"truncate\" of actions.",
             ),
-            other => refuse(format!("{} is \"{other}\"", place(index, "on")), hint(other)),
+            other => refuse(
+                ERRCODE_INVALID_PARAMETER_VALUE,
+                format!("{} is \"{}\", which is no operation", place(index, "on"), shortened(other)),
+                hint(other),
+            ),
         },
-        Some(other) => refuse(format!("{} is {}, not a string", place(index, "on"), kind(&other)), hint("")),
-        None => refuse(format!("actions.rules[{index}] does not say what it is on"), hint("")),
+        Some(other) => wrong_type(&place(index, "on"), &other, "a string", hint("")),
+        None => refuse(ERRCODE_SYNTAX_ERROR, format!("actions.rules[{index}] has no key \"on\""), hint("")),
     }
 }
 
@@ -184,19 +197,23 @@ fn columns(index: usize, key: &str, pairs: &mut Map<String, Value>) -> Result<Op
     let names = match pairs.remove(key) {
         None => return Ok(None),
         Some(Value::Array(names)) => names,
-        Some(other) => return refuse(format!("{place} is {}, not an array", kind(&other)), HINT),
+        Some(other) => return wrong_type(&place, &other, "an array", HINT),
     };
     if names.is_empty() {
-        return refuse(format!("{place} names no column"), HINT);
+        return refuse(ERRCODE_INVALID_PARAMETER_VALUE, format!("{place} names no column"), HINT);
     }
     let mut columns = Vec::new();
     let mut known = BTreeSet::new();
     for (at, name) in names.into_iter().enumerate() {
         let Value::String(name) = name else {
-            return refuse(format!("{place}[{at}] is {}, not a string", kind(&name)), HINT);
+            return wrong_type(&format!("{place}[{at}]"), &name, "a string", HINT);
         };
         if !known.insert(name.clone()) {
-            return refuse(format!("{place} names column \"{name}\" twice"), "Name it once.");
+            return refuse(
+                ERRCODE_DUPLICATE_COLUMN,
+                format!("{place} names column \"{name}\" twice"),
+                "Name it once.",
+            );
         }
         columns.push(name);
     }
@@ -212,7 +229,7 @@ fn text(
     match pairs.remove(key) {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
-        Some(other) => refuse(format!("{} is {}, not a string", place(index, key), kind(&other)), hint),
+        Some(other) => wrong_type(&place(index, key), &other, "a string", hint),
     }
 }
 
@@ -220,7 +237,7 @@ fn text_or_null(place: &str, value: Value, hint: &'static str) -> Result<Option<
     match value {
         Value::String(text) => Ok(Some(text)),
         Value::Null => Ok(None),
-        other => refuse(format!("{place} is {}, not a string or null", kind(&other)), hint),
+        other => wrong_type(place, &other, "a string or null", hint),
     }
 }
 
@@ -229,12 +246,35 @@ fn kind(value: &Value) -> String {
     match value {
         Value::Array(_) => "an array".to_owned(),
         Value::Object(_) => "an object".to_owned(),
-        other => other.to_string(),
+        other => shortened(&other.to_string()),
     }
 }
 
-fn refuse<T>(message: String, hint: impl Into<std::borrow::Cow<'static, str>>) -> Result<T> {
-    Err(Error::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message).hint(hint))
+fn wrong_type<T>(
+    place: &str,
+    value: &Value,
+    expected: &str,
+    hint: impl Into<Cow<'static, str>>,
+) -> Result<T> {
+    refuse(ERRCODE_DATATYPE_MISMATCH, format!("{place} is {}, not {expected}", kind(value)), hint)
+}
+
+fn refuse<T>(code: PgSqlErrorCode, message: String, hint: impl Into<Cow<'static, str>>) -> Result<T> {
+    Err(Error::new(code, message).hint(hint))
+}
+
+/// The error of what jsonb can hold and we cannot: a number out of range, or too much nesting.
+fn unreadable(json: &str, error: &serde_json::Error) -> Error {
+    // The error's line and column count in PostgreSQL's spelling of the value, which nobody wrote.
+    let what = error.to_string();
+    let what = what.split(" at line ").next().unwrap_or_default();
+    let read = String::from_utf8_lossy(&json.as_bytes()[..error.column().min(json.len())]);
+    let read: Vec<char> =
+        read.trim_end_matches(|c: char| c.is_ascii_digit() || "+-.".contains(c)).chars().collect();
+    let before: String = read[read.len().saturating_sub(40)..].iter().collect();
+    Error::new(ERRCODE_INVALID_JSON_TEXT, format!("actions cannot be read: {what}"))
+        .detail(format!("It stands after {}", before.trim_end()))
+        .hint(EXAMPLE)
 }
 
 /// Every action that the settings can emit.
@@ -262,13 +302,24 @@ pub fn check(tracking: &Tracking) -> Result<()> {
 
 /// The type makes the default actions, so it keeps to their grammar even where all of them are replaced.
 fn check_resource_type(place: &str, name: &str) -> Result<()> {
-    check_action("", &format!("{name}.truncated")).map_err(|_| {
-        Error::new(
-            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
-            format!("{place} \"{name}\" is malformed"),
-        )
-        .hint(
-            "A resource type is lower case, such as 'datasource' or 'model_configuration', and not 'audit'.",
-        )
-    })
+    const LONGEST_DEFAULT: &str = ".truncated";
+    if let Err(error) = action::check(&format!("{name}{LONGEST_DEFAULT}")) {
+        let why = match error {
+            ActionError::TooLong(_) => format!("with \"{LONGEST_DEFAULT}\" {error}"),
+            _ if name.is_empty() => "it is empty".to_owned(),
+            _ => error.to_string(),
+        };
+        return Err(malformed(place, name, &error, &why).hint(
+            "A resource type is made of lower-case letters, digits, _, - and dots, such as 'datasource' or \
+             'model_configuration'.",
+        ));
+    }
+    if action::is_reserved(&format!("{name}.")) {
+        return refuse(
+            ERRCODE_RESERVED_NAME,
+            format!("{place} \"{}\" is reserved", shortened(name)),
+            "Resource type \"audit\" is the audit system's own; choose another name.",
+        );
+    }
+    Ok(())
 }

@@ -160,7 +160,7 @@ fn refused(table: pg_sys::Oid, unresolved: &Unresolved) -> Error {
         PgSqlErrorCode::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
         format!("the audit of {table} {what} {}", unresolved.argument),
     )
-    .detail(format!("{unresolved}."))
+    .detail(unresolved.detail().map_or(format!("{unresolved}."), |more| format!("{unresolved}. {more}")))
     .hint("Call audit.track with other settings first, or audit.untrack.")
 }
 

@@ -55,6 +55,15 @@ impl Error {
     }
 }
 
+/// As much of `text` as an error shows.
+pub fn shortened(text: &str) -> String {
+    const MOST: usize = 100;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 /// `text` as it can be shown: as it is where the database is in UTF-8, otherwise with other characters than ASCII
 /// spelt out.
 pub fn in_server_encoding(text: &str) -> String {

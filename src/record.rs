@@ -1,10 +1,10 @@
 //! `audit.record`: events that no table write shows, such as a login or an export.
 
-use audit_core::action;
+use audit_core::action::{self, ActionError};
 use pgrx::PgSqlErrorCode;
 
 use crate::actor;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shortened};
 use crate::pg::catalog::to_utf8;
 use crate::pg::session;
 use crate::pg::value::Text;
@@ -33,7 +33,7 @@ pub struct Arguments {
 /// Stores the event and returns its id.
 pub fn record(arguments: &Arguments) -> Result<[u8; 16]> {
     let Some(action) = &arguments.action else {
-        return Err(Error::new(PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED, "the action is NULL")
+        return Err(Error::new(PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED, "action is NULL")
             .hint("Name what happened, such as 'organisation.user.logged-in'."));
     };
     check_action("action", &to_utf8(action.bytes()))?;
@@ -59,20 +59,25 @@ pub fn record(arguments: &Arguments) -> Result<[u8; 16]> {
 /// Refuses an action that breaks the grammar or belongs to the audit system; `place` says where it was given.
 pub fn check_action(place: &str, name: &str) -> Result<()> {
     if let Err(error) = action::check(name) {
-        return Err(Error::new(
-            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
-            format!("{place} \"{name}\" is malformed: {error}"),
-        )
-        .hint(
+        return Err(malformed(place, name, &error, &error.to_string()).hint(
             "An action is made of lower-case segments separated by dots, such as organisation.user.added.",
         ));
     }
     if action::is_reserved(name) {
         return Err(Error::new(
             PgSqlErrorCode::ERRCODE_RESERVED_NAME,
-            format!("{place} \"{name}\" is reserved"),
+            format!("{place} \"{}\" is reserved", shortened(name)),
         )
         .hint("Actions that begin with \"audit.\" are the audit system's own; choose another name."));
     }
     Ok(())
+}
+
+/// The error of a name that breaks the grammar of actions.
+pub fn malformed(place: &str, name: &str, error: &ActionError, why: &str) -> Error {
+    let code = match error {
+        ActionError::TooLong(_) => PgSqlErrorCode::ERRCODE_NAME_TOO_LONG,
+        _ => PgSqlErrorCode::ERRCODE_INVALID_NAME,
+    };
+    Error::new(code, format!("{place} \"{}\" is malformed: {why}", shortened(name)))
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, CString};
 
+use pgrx::PgSqlErrorCode::*;
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 
 use crate::pg::guc::{self, Refusal};
@@ -75,6 +76,7 @@ pub fn check_actor_type(value: &[u8]) -> Result<(), Refusal> {
     match value {
         b"" | b"user" | b"system" | b"api-key" => Ok(()),
         _ => Err(Refusal {
+            code: ERRCODE_INVALID_PARAMETER_VALUE,
             detail: "An actor is a user, a system or an api-key.".into(),
             hint: "Use 'user', 'system', 'api-key', or '' for unknown.",
         }),
@@ -86,17 +88,20 @@ pub fn check_metadata(value: &[u8]) -> Result<(), Refusal> {
     if value.is_empty() {
         return Ok(());
     }
-    let refuse = |detail: String| {
+    let refuse = |code, detail: String| {
         Err(Refusal {
+            code,
             detail,
             hint: "Set a JSON object, such as {\"request_id\": \"4711\"}, or '' for none.",
         })
     };
-    match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&String::from_utf8_lossy(value))
-    {
-        Err(error) => refuse(format!("It is no JSON object: {error}.")),
+    match serde_json::from_str(&String::from_utf8_lossy(value)) {
+        Err(error) => refuse(ERRCODE_INVALID_JSON_TEXT, format!("It cannot be read: {error}.")),
         // What only jsonb knows: \u0000, numbers out of its range, the database's encoding.
-        Ok(_) if session::is_jsonb(value) == Some(false) => refuse("It holds what jsonb cannot.".into()),
-        Ok(_) => Ok(()),
+        Ok(serde_json::Value::Object(_)) if session::is_jsonb(value) == Some(false) => {
+            refuse(ERRCODE_INVALID_JSON_TEXT, "It holds what jsonb cannot, such as \\u0000.".into())
+        }
+        Ok(serde_json::Value::Object(_)) => Ok(()),
+        Ok(_) => refuse(ERRCODE_DATATYPE_MISMATCH, "It is JSON, but no object.".into()),
     }
 }

@@ -9,10 +9,11 @@ use crate::actions;
 use crate::ddl;
 use crate::error::{Error, Result};
 use crate::near::did_you_mean;
+use crate::pg::caught::Mistake;
 use crate::pg::row::OpenRelation;
 use crate::pg::scope::as_extension_owner;
 use crate::target::Table;
-use crate::tracking::{Problem, Tracking, Unresolved, with_advice};
+use crate::tracking::{Problem, Tracking, Unresolved};
 use crate::triggers;
 
 /// The arguments of `audit.track`.
@@ -133,28 +134,29 @@ fn required<T>(value: Option<T>, argument: &str, hint: &'static str) -> Result<T
 }
 
 fn names(columns: Vec<Option<String>>, argument: &str) -> Result<Vec<String>> {
-    columns
-        .into_iter()
-        .map(|column| {
-            column.ok_or_else(|| {
-                Error::new(PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED, format!("{argument} holds a NULL"))
-                    .hint("Name columns, such as ARRAY['id'].")
-            })
+    (1..)
+        .zip(columns)
+        .map(|(at, column)| {
+            required(column, &format!("{argument}[{at}]"), "Name columns, such as ARRAY['id'].")
         })
         .collect()
 }
 
 fn resource_id(columns: Vec<Option<String>>) -> Result<Vec<String>> {
     let columns = names(columns, "resource_id")?;
-    let refuse = |message: String| {
-        Err(Error::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message)
-            .hint("Leave it out for the primary key, or for a table without a key."))
-    };
     if columns.is_empty() {
-        return refuse("resource_id names no column".into());
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            "resource_id names no column",
+        )
+        .hint("Leave it out for the primary key, or for a table without a key."));
     }
     if let Some(twice) = columns.iter().enumerate().find(|(at, column)| columns[..*at].contains(column)) {
-        return refuse(format!("resource_id names column \"{}\" twice", twice.1));
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_DUPLICATE_COLUMN,
+            format!("resource_id names column \"{}\" twice", twice.1),
+        )
+        .hint("Name it once."));
     }
     Ok(columns)
 }
@@ -164,9 +166,8 @@ pub fn does_not_fit(unresolved: &Unresolved) -> Error {
     let error = |code| Error::new(code, unresolved.to_string());
     match &unresolved.problem {
         Problem::NoColumn { table, column } => {
-            let columns =
-                OpenRelation::peek(*table).map(|open| open.relation().attributes()).unwrap_or_default();
-            let existing: Vec<&str> = columns.iter().flatten().map(|column| column.label.as_str()).collect();
+            let existing = column_names(*table);
+            let existing: Vec<&str> = existing.iter().map(String::as_str).collect();
             error(PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN).hint(format!(
                 "{}Its columns are {}.",
                 did_you_mean(column, &existing),
@@ -178,12 +179,60 @@ pub fn does_not_fit(unresolved: &Unresolved) -> Error {
         Problem::NoKey { .. } => {
             error(PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT).hint("Name columns as resource_id.")
         }
-        Problem::KeptOut { .. } => error(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE)
-            .hint("Mask other columns, or choose another resource_id."),
-        Problem::Excluded { .. } => error(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE)
+        Problem::KeptOut { .. } => error(PgSqlErrorCode::ERRCODE_INVALID_COLUMN_REFERENCE)
+            .hint("Take it out of mask and exclude, or name another column here."),
+        Problem::Excluded { .. } => error(PgSqlErrorCode::ERRCODE_INVALID_COLUMN_REFERENCE)
             .hint("Take it out of exclude; \"action\": null drops the event of its changes."),
-        Problem::Condition { mistake, .. } => with_advice(error(mistake.code), mistake),
+        Problem::Condition { table, mistake, .. } => {
+            let error = error(mistake.code).hint(advice(*table, mistake));
+            match unresolved.detail() {
+                Some(detail) => error.detail(detail),
+                None => error,
+            }
+        }
     }
+}
+
+/// What to do about a mistake in a condition on rows of `table`: PostgreSQL's hint and ours.
+fn advice(table: pg_sys::Oid, mistake: &Mistake) -> String {
+    use PgSqlErrorCode::*;
+    let ours = match mistake.code {
+        ERRCODE_UNDEFINED_COLUMN => {
+            let names = column_names(table);
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            &format!("Write new.<column> or old.<column>; the columns are {}.", shown(&names))
+        }
+        ERRCODE_UNDEFINED_TABLE => "A condition knows the rows new and old, and no others.",
+        ERRCODE_UNDEFINED_FUNCTION | ERRCODE_UNDEFINED_OBJECT | ERRCODE_INVALID_SCHEMA_NAME => {
+            "What is not in pg_catalog has to be qualified: schema.function(...), schema.type, OPERATOR(schema.+)."
+        }
+        ERRCODE_FEATURE_NOT_SUPPORTED | ERRCODE_GROUPING_ERROR | ERRCODE_WINDOWING_ERROR => {
+            "A condition looks at one change: no subquery, aggregate, window or set-returning function. \
+             A STABLE function may look elsewhere."
+        }
+        ERRCODE_INVALID_TEXT_REPRESENTATION => "Compare a column with a value that its type has.",
+        ERRCODE_DATATYPE_MISMATCH => "Compare it with something, such as new.status = 'invited'.",
+        ERRCODE_UNDEFINED_PARAMETER => "A condition has no parameters: write the value itself.",
+        ERRCODE_INSUFFICIENT_PRIVILEGE => "A condition is evaluated with the rights of the table's owner.",
+        _ => "A condition is one SQL expression over old and new, such as new.status = 'invited'.",
+    };
+    match &mistake.hint {
+        Some(hint) if mistake.is_our_own => hint.clone(),
+        // Of a column that is not qualified PostgreSQL says that it cannot be referenced, though it can.
+        Some(hint)
+            if mistake.code != ERRCODE_UNDEFINED_COLUMN
+                || hint.contains("\"new.")
+                || hint.contains("\"old.") =>
+        {
+            format!("{hint} {ours}")
+        }
+        _ => ours.to_owned(),
+    }
+}
+
+fn column_names(table: pg_sys::Oid) -> Vec<String> {
+    let columns = OpenRelation::peek(table).map(|open| open.relation().attributes()).unwrap_or_default();
+    columns.into_iter().flatten().map(|column| column.label).collect()
 }
 
 /// The names, as far as they fit into a hint.

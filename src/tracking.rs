@@ -10,7 +10,7 @@ use pgrx::{PgSqlErrorCode, pg_sys};
 use serde::{Deserialize, Serialize};
 
 use crate::actions::{Operations, Rule, place};
-use crate::error::Error;
+use crate::error::{Error, shortened};
 use crate::pg::catalog;
 use crate::pg::caught::Mistake;
 use crate::pg::condition::Condition;
@@ -144,8 +144,10 @@ pub enum Problem {
     Condition {
         /// The table.
         table: pg_sys::Oid,
+        /// The condition.
+        text: String,
         /// What is wrong.
-        mistake: Mistake,
+        mistake: Box<Mistake>,
     },
 }
 
@@ -169,6 +171,14 @@ impl Unresolved {
         matches!(&self.problem, Problem::Condition { mistake, .. }
             if mistake.code == PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE)
     }
+
+    /// What else is to be said: the condition that is meant, and what PostgreSQL adds to its message.
+    pub fn detail(&self) -> Option<String> {
+        let Problem::Condition { text, mistake, .. } = &self.problem else { return None };
+        let condition = (!text.trim().is_empty()).then(|| format!("The condition is: {}", shortened(text)));
+        let parts: Vec<String> = mistake.detail.clone().into_iter().chain(condition).collect();
+        (!parts.is_empty()).then(|| parts.join(" "))
+    }
 }
 
 impl std::fmt::Display for Unresolved {
@@ -177,7 +187,7 @@ impl std::fmt::Display for Unresolved {
         write!(f, "{}: ", self.argument)?;
         match &self.problem {
             Problem::NoColumn { table, column } => {
-                write!(f, "table {} has no column \"{column}\"", name(table))
+                write!(f, "table {} has no column \"{}\"", name(table), shortened(column))
             }
             Problem::NoForeignKey { table, column } => {
                 write!(f, "column \"{column}\" of table {} is in no foreign key", name(table))
@@ -200,20 +210,6 @@ impl std::fmt::Display for Unresolved {
             Problem::Condition { mistake, .. } => f.write_str(&mistake.message),
         }
     }
-}
-
-/// Adds what is known about the mistake to the error that tells it.
-pub fn with_advice(error: Error, mistake: &Mistake) -> Error {
-    let error = match &mistake.detail {
-        Some(detail) => error.detail(detail.clone()),
-        None => error,
-    };
-    let hint = mistake.hint.clone();
-    error.hint(hint.unwrap_or_else(|| {
-        "A condition is SQL over old and new, such as new.status = 'invited', without subqueries or aggregates. \
-         What is not in pg_catalog has to be qualified with its schema."
-            .into()
-    }))
 }
 
 /// The error of a write whose condition failed.
@@ -451,7 +447,7 @@ impl Tracking {
             if let Some(condition) = &mut rule.condition {
                 *condition = renamed(condition, &mut own).map_err(|mistake| Unresolved {
                     argument: place(index, "if"),
-                    problem: Problem::Condition { table, mistake },
+                    problem: Problem::Condition { table, text: condition.clone(), mistake: mistake.into() },
                 })?;
             }
         }
@@ -538,7 +534,10 @@ impl Tracking {
             let argument = place(index, "if");
             match Condition::compile(memory, table, owner, rule.on.operation(), &catalog::from_utf8(text)) {
                 Ok(condition) => Ok(Some((argument, condition))),
-                Err(mistake) => Err(Unresolved { argument, problem: Problem::Condition { table, mistake } }),
+                Err(mistake) => {
+                    let problem = Problem::Condition { table, text: text.clone(), mistake: mistake.into() };
+                    Err(Unresolved { argument, problem })
+                }
             }
         };
         self.rules.iter().enumerate().map(compile).collect()

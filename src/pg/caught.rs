@@ -18,11 +18,13 @@ pub struct Mistake {
     pub detail: Option<String>,
     /// What to do.
     pub hint: Option<String>,
+    /// Whether the hint is ours, and says it all.
+    pub is_our_own: bool,
 }
 
 impl Mistake {
     fn new(code: PgSqlErrorCode, message: impl Into<String>, hint: &str) -> Self {
-        Self { code, message: message.into(), detail: None, hint: Some(hint.to_owned()) }
+        Self { code, message: message.into(), detail: None, hint: Some(hint.to_owned()), is_our_own: true }
     }
 
     /// It is no condition at all.
@@ -87,9 +89,11 @@ pub fn caught<R>(work: impl FnOnce() -> R) -> Result<R, Mistake> {
             }
             Err(Mistake {
                 code,
-                message: report.message().to_owned(),
+                // A condition is no trigger's WHEN clause to who writes it.
+                message: report.message().replace("trigger WHEN condition", "condition"),
                 detail: report.detail().map(str::to_owned),
                 hint: report.hint().map(str::to_owned),
+                is_our_own: false,
             })
         })
         .execute()

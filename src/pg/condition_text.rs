@@ -7,6 +7,7 @@ use audit_core::names::second_name;
 use pgrx::pg_sys;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 
+use super::catalog::to_utf8;
 use super::caught::{Mistake, caught};
 use super::scope::with_settings;
 
@@ -71,6 +72,10 @@ pub(super) unsafe fn parse(text: &CStr) -> Result<*mut pg_sys::Node, Mistake> {
             return Err(Mistake::syntax(what));
         };
         let target = &*target.cast::<pg_sys::ResTarget>();
+        if !target.name.is_null() {
+            let name = to_utf8(CStr::from_ptr(target.name).to_bytes());
+            return Err(Mistake::syntax(&format!("it gives its result the name \"{name}\"")));
+        }
         let more = !select.distinctClause.is_null()
             || !select.fromClause.is_null()
             || !select.whereClause.is_null()
@@ -84,7 +89,6 @@ pub(super) unsafe fn parse(text: &CStr) -> Result<*mut pg_sys::Node, Mistake> {
             || !select.withClause.is_null()
             || !select.intoClause.is_null()
             || select.op != pg_sys::SetOperation::SETOP_NONE
-            || !target.name.is_null()
             || !target.indirection.is_null();
         if more { Err(Mistake::syntax("it is a query, not an expression")) } else { Ok(target.val) }
     }

@@ -7,8 +7,10 @@ use pgrx::{PgSqlErrorCode, pg_guard, pg_sys};
 
 use crate::error::Error;
 
-/// Why a value is refused: detail and hint.
+/// Why a value is refused.
 pub struct Refusal {
+    /// The SQLSTATE.
+    pub code: PgSqlErrorCode,
     /// What is wrong with it.
     pub detail: String,
     /// What to do instead.
@@ -76,6 +78,7 @@ unsafe fn check(value: *mut *mut c_char, rule: fn(&[u8]) -> Result<(), Refusal>)
             let text = CString::new(text).unwrap_or_default();
             pg_sys::MemoryContextStrdup(pg_sys::ErrorContext, text.as_ptr())
         };
+        pg_sys::GUC_check_errcode(refusal.code as i32);
         pg_sys::GUC_check_errdetail_string = keep(&refusal.detail);
         pg_sys::GUC_check_errhint_string = keep(refusal.hint);
         false

@@ -294,8 +294,8 @@ fn record_is_for_the_writer() {
     assert_eq!(row.get::<_, Option<String>>(5), None);
     for (action, code) in [
         ("'audit.tracking.disabled'", SqlState::RESERVED_NAME),
-        ("'Login'", SqlState::INVALID_PARAMETER_VALUE),
-        ("'login'", SqlState::INVALID_PARAMETER_VALUE),
+        ("'Login'", SqlState::INVALID_NAME),
+        ("'login'", SqlState::INVALID_NAME),
         ("NULL", SqlState::NULL_VALUE_NOT_ALLOWED),
     ] {
         let (given, _, hint) =
