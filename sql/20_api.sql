@@ -62,8 +62,8 @@ CREATE FUNCTION audit.record(
 COMMENT ON FUNCTION audit.record(text, text, text, text, text, jsonb, jsonb, jsonb) IS
 'Leaves an event that no table write shows, such as a login or an export, and returns its event_id. For members of audit_writer.
 action: what happened, such as organisation.user.logged-in; audit.* is reserved.
-metadata: added to audit.metadata; its keys win.
-Errors: 42501 without the rights; 22004 action is NULL; 42602, 42622, 42939 it is malformed, too long or reserved;
+metadata: an object, added to audit.metadata; its keys win.
+Errors: 42501 without the rights; 22004 action is NULL; 42602, 42622, 42939 it is malformed, too long or reserved; 42804 metadata is no object;
 55000 no actor, though audit.require_actor is on';
 
 CREATE FUNCTION pg_catalog.audit_match(action text, pattern text) RETURNS boolean

@@ -37,6 +37,12 @@ pub fn record(arguments: &Arguments) -> Result<[u8; 16]> {
             .hint("Name what happened, such as 'organisation.user.logged-in'."));
     };
     check_action("action", &to_utf8(action.bytes()))?;
+    if arguments.metadata.as_ref().is_some_and(|metadata| !session::is_object(metadata)) {
+        return Err(Error::new(PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH, "metadata is JSON, but no object")
+            .hint(
+                "Pass an object, such as {\"format\": \"csv\"}, whose keys are added to audit.metadata's.",
+            ));
+    }
     let metadata = match (&actor::current()?.metadata, &arguments.metadata) {
         (Some(session), Some(own)) => Some(session::jsonb_concat(session.value(), own.value())),
         (None, Some(own)) => Some(own.clone()),

@@ -107,6 +107,12 @@ pub fn jsonb(text: &CStr) -> Text {
     unsafe { called(pg_sys::jsonb_in, &[Some(text.as_ptr().into())]) }
 }
 
+/// Whether a JSONB value is an object.
+pub fn is_object(json: &Text) -> bool {
+    // A JSONB begins with a word of flags.
+    json.bytes().first_chunk().is_some_and(|flags| u32::from_ne_bytes(*flags) & pg_sys::JB_FOBJECT != 0)
+}
+
 /// Two JSONB values joined as `||` does: objects merge, and the second wins.
 pub fn jsonb_concat(first: Value<'_>, second: Value<'_>) -> Text {
     // SAFETY: both are jsonb.

@@ -149,6 +149,7 @@ SELECT complain($$SELECT audit.record('user.logged in', 'user', 'u-1')$$);
 SELECT complain($$SELECT audit.record('user.-login', 'user', 'u-1')$$);
 SELECT complain($$SELECT audit.record('audit.tracking.disabled', 'table', 'x')$$);
 SELECT complain($$SELECT audit.record(repeat('user.', 60) || 'seen', 'user', 'u-1')$$);
+SELECT complain($$SELECT audit.record('user.seen', 'user', 'u-1', metadata => '[1]')$$);
 SET ROLE errors_plain;
 SELECT complain($$SELECT audit.record('user.seen', 'user', 'u-1')$$);
 RESET ROLE;
