@@ -224,6 +224,8 @@ pub fn condition_failed(table: pg_sys::Oid, place: &str, mistake: &Mistake) -> E
         None => error,
     };
     match &mistake.hint {
+        // A condition within one's function has failed, and said so.
+        Some(own) if own.ends_with(hint) => error.hint(own.clone()),
         Some(own) => error.hint(format!("{own} {hint}")),
         None => error.hint(hint),
     }

@@ -81,7 +81,11 @@ pub fn caught<R>(work: impl FnOnce() -> R) -> Result<R, Mistake> {
             let (CaughtError::PostgresError(report) | CaughtError::ErrorReport(report)) = &error else {
                 error.rethrow()
             };
-            let code = report.sql_error_code();
+            let code = match report.sql_error_code() {
+                // What pgrx makes of SQLSTATEs that a user's function made up.
+                PgSqlErrorCode::ERRCODE_INTERNAL_ERROR => PgSqlErrorCode::ERRCODE_EXTERNAL_ROUTINE_EXCEPTION,
+                code => code,
+            };
             // The first two characters of an SQLSTATE, six bits each, say its class.
             let class = [0, 6].map(|shift| b'0' + ((code as i32 >> shift) & 0x3f) as u8);
             if matches!(&class, b"40" | b"53" | b"57" | b"58" | b"XX" | b"F0") {

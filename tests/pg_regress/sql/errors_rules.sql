@@ -130,6 +130,17 @@ INSERT INTO t VALUES (1, 'open', 1);
 SELECT complain($$INSERT INTO t VALUES (2, 'open', 0)$$);
 SELECT complain($$DELETE FROM t$$);
 SELECT id, status FROM t;
+-- So does one whose function complains, or writes to the table itself.
+CREATE FUNCTION checked(status text) RETURNS boolean LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RAISE SQLSTATE 'AB123' USING MESSAGE = 'unknown status', DETAIL = 'It is ' || status || '.', HINT = 'Add it to the list.';
+END $$;
+CREATE FUNCTION add(id int) RETURNS void LANGUAGE sql VOLATILE AS $$ INSERT INTO public.t VALUES (id) $$;
+CREATE FUNCTION added(id int) RETURNS boolean LANGUAGE plpgsql STABLE AS $$ BEGIN PERFORM public.add(id + 1); RETURN true; END $$;
+SELECT audit.track('t', 'thing', actions => '{"rules": [{"on": "update", "if": "public.checked(new.status)", "action": "thing.done"},
+                                                        {"on": "insert", "if": "public.added(new.id)", "action": "thing.done"}]}');
+SELECT complain($$UPDATE t SET status = 'ajar'$$);
+SELECT complain($$INSERT INTO t VALUES (3)$$);
 -- DDL that would break a rule.
 SELECT audit.track('t', 'thing', actions => '{"rules": [
     {"on": "update", "columns": ["role_id"], "action": "thing.role"},
@@ -147,16 +158,19 @@ SELECT complain($$ALTER TYPE colour RENAME VALUE 'red' TO 'crimson'$$);
 SELECT complain($$DROP TYPE colour$$);
 REVOKE EXECUTE ON FUNCTION is_open FROM PUBLIC;
 SELECT complain($$ALTER TABLE t OWNER TO errors_owner$$);
+-- A renamed column is renamed in conditions, but for spellings that only PostgreSQL reads.
+SELECT complain($$SELECT audit.track('t', 'thing', actions => '{"rules": [{"on": "update", "if": "new.U&\"role\\005fid\" = 1", "action": "thing.role"}]}');
+                  ALTER TABLE t RENAME role_id TO role$$);
 -- Nothing of it happened: the table is as it was, and its events are still named by the rules.
 SELECT attname, atttypid::regtype FROM pg_attribute WHERE attrelid = 't'::regclass AND attnum > 0 ORDER BY attnum;
 UPDATE t SET role_id = 2;
 SELECT action FROM audit.event ORDER BY event_id DESC LIMIT 1;
--- A renamed column is no mistake.
+-- A rename that can be followed is no mistake.
 ALTER TABLE t RENAME role_id TO role;
 SELECT actions -> 'rules' -> 0 -> 'columns' FROM audit.tracked_table;
 DROP TABLE t, other, before;
 RESET client_min_messages;
-DROP FUNCTION is_open, actions, rule, condition, complain;
+DROP FUNCTION is_open, checked, add, added, actions, rule, condition, complain;
 DROP OPERATOR === (text, text);
 DROP TYPE colour;
 DROP ROLE errors_owner;
