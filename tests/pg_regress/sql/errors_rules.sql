@@ -156,8 +156,6 @@ SELECT complain($$ALTER FUNCTION is_open VOLATILE$$);
 SELECT complain($$ALTER FUNCTION is_open RENAME TO is_ajar$$);
 SELECT complain($$ALTER TYPE colour RENAME VALUE 'red' TO 'crimson'$$);
 SELECT complain($$DROP TYPE colour$$);
-REVOKE EXECUTE ON FUNCTION is_open FROM PUBLIC;
-SELECT complain($$ALTER TABLE t OWNER TO errors_owner$$);
 -- A renamed column is renamed in conditions, but for spellings that only PostgreSQL reads.
 SELECT complain($$SELECT audit.track('t', 'thing', actions => '{"rules": [{"on": "update", "if": "new.U&\"role\\005fid\" = 1", "action": "thing.role"}]}');
                   ALTER TABLE t RENAME role_id TO role$$);
