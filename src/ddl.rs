@@ -11,8 +11,9 @@ use crate::pg::catalog;
 use crate::pg::command::run_each;
 use crate::pg::ddl_command::PartitionChange;
 use crate::pg::row::{OpenRelation, TriggerInfo};
-use crate::tracking::{Kind, Problem, Tracking, Unresolved};
+use crate::tracking::{Kind, Tracking};
 use crate::triggers;
+use crate::unresolved::{Problem, Unresolved};
 
 thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
@@ -75,9 +76,7 @@ pub fn follow_altered(of_meaning: bool) -> Result<()> {
             };
             if trigger.for_row && (altered || of_meaning) {
                 let resolved = tracking.resolved(table, &columns, &primary_key);
-                if let Ok(Err(unresolved)) = resolved.map(|resolved| resolved.check_conditions(table))
-                    && !unresolved.is_for_lack_of_rights()
-                {
+                if let Ok(Err(unresolved)) = resolved.map(|resolved| resolved.understands_conditions(table)) {
                     return Err(refused(table, &unresolved));
                 }
             }

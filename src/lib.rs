@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 pub mod actions;
 pub mod actor;
 pub mod capture;
+pub mod columns;
 pub mod ddl;
 pub mod error;
 pub mod maintain;
@@ -21,6 +22,7 @@ pub mod target;
 pub mod track;
 pub mod tracking;
 pub mod triggers;
+pub mod unresolved;
 pub mod writer;
 
 pg_module_magic!();

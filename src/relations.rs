@@ -7,6 +7,7 @@ use std::rc::Rc;
 use audit_core::jsonb::key_order;
 use pgrx::{PgSqlErrorCode, pg_sys};
 
+use crate::columns::{Step, resolve};
 use crate::error::{Error, Result};
 use crate::pg::catalog;
 use crate::pg::encode::Encoder;
@@ -17,7 +18,7 @@ use crate::pg::trigger_call::{Operation, RowTrigger, TriggerCall};
 use crate::pg::value::Text;
 use crate::rules::{Name, Naming, Resource, Rule, Rules};
 use crate::scope::Scope;
-use crate::tracking::{Step, Tracking, resolve, triggers_of, with_generated};
+use crate::tracking::{Tracking, triggers_of, with_generated};
 use crate::writer::Event;
 
 /// How to turn a row of one table into an event.

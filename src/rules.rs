@@ -8,7 +8,7 @@ use crate::pg::row::Row;
 use crate::pg::trigger_call::Operation;
 use crate::pg::value::Text;
 use crate::relations::TextColumn;
-use crate::tracking::condition_failed;
+use crate::unresolved::condition_failed;
 
 /// What identifies the resource of an event.
 pub struct Resource {

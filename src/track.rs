@@ -13,8 +13,9 @@ use crate::pg::caught::Mistake;
 use crate::pg::row::OpenRelation;
 use crate::pg::scope::as_extension_owner;
 use crate::target::Table;
-use crate::tracking::{Problem, Tracking, Unresolved};
+use crate::tracking::Tracking;
 use crate::triggers;
+use crate::unresolved::{Problem, Unresolved};
 
 /// The arguments of `audit.track`.
 pub struct Arguments {

@@ -10,15 +10,14 @@ use pgrx::{PgSqlErrorCode, pg_sys};
 use serde::{Deserialize, Serialize};
 
 use crate::actions::{Operations, Rule, place};
-use crate::error::{Error, shortened};
+use crate::columns::{find, renamed, resolve};
 use crate::pg::catalog;
 use crate::pg::caught::Mistake;
 use crate::pg::condition::Condition;
-use crate::pg::condition_text::{quoted, references};
-use crate::pg::lookup::{ForeignKey, foreign_keys};
 use crate::pg::output::PlanMemory;
 use crate::pg::row::{Attribute, OpenRelation, TriggerInfo};
 use crate::pg::trigger_call::Operation;
+use crate::unresolved::{Problem, Unresolved};
 
 /// The triggers of a tracked table. Their names begin with `!`, which sorts before every letter, so that they run
 /// before other triggers.
@@ -93,229 +92,6 @@ pub struct Tracking {
     /// The attribute number of every column named above, so that a renamed one is found again.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attnums: BTreeMap<String, usize>,
-}
-
-/// Why settings do not fit the table.
-#[derive(Debug, PartialEq)]
-pub struct Unresolved {
-    /// Which argument of `audit.track` is wrong, or which part of it.
-    pub argument: String,
-    /// What is wrong with it.
-    pub problem: Problem,
-}
-
-/// What can be wrong with a column or a path.
-#[derive(Debug, PartialEq)]
-pub enum Problem {
-    /// The table has no such column.
-    NoColumn {
-        /// The table.
-        table: pg_sys::Oid,
-        /// The column.
-        column: String,
-    },
-    /// A path goes on from a column that is in no foreign key.
-    NoForeignKey {
-        /// The table.
-        table: pg_sys::Oid,
-        /// The column.
-        column: String,
-    },
-    /// The resource's id is the primary key, and there is none.
-    NoKey {
-        /// The table.
-        table: pg_sys::Oid,
-    },
-    /// A column that identifies events is kept out of them.
-    KeptOut {
-        /// The table.
-        table: pg_sys::Oid,
-        /// The column.
-        column: String,
-    },
-    /// A rule is for changes of a column that is never compared.
-    Excluded {
-        /// The table.
-        table: pg_sys::Oid,
-        /// The column.
-        column: String,
-    },
-    /// A condition cannot be read, or does not fit the table.
-    Condition {
-        /// The table.
-        table: pg_sys::Oid,
-        /// The condition.
-        text: String,
-        /// What is wrong.
-        mistake: Box<Mistake>,
-    },
-}
-
-impl Problem {
-    /// The table where the problem lies.
-    pub fn table(&self) -> pg_sys::Oid {
-        match self {
-            Self::NoColumn { table, .. }
-            | Self::NoForeignKey { table, .. }
-            | Self::NoKey { table }
-            | Self::KeptOut { table, .. }
-            | Self::Excluded { table, .. }
-            | Self::Condition { table, .. } => *table,
-        }
-    }
-}
-
-impl Unresolved {
-    /// Whether only a right is missing. A restore grants rights last, so this is left for the next write to tell.
-    pub fn is_for_lack_of_rights(&self) -> bool {
-        matches!(&self.problem, Problem::Condition { mistake, .. }
-            if mistake.code == PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE)
-    }
-
-    /// What else is to be said: the condition that is meant, and what PostgreSQL adds to its message.
-    pub fn detail(&self) -> Option<String> {
-        let Problem::Condition { text, mistake, .. } = &self.problem else { return None };
-        let condition = (!text.trim().is_empty()).then(|| format!("The condition is: {}", shortened(text)));
-        let parts: Vec<String> = mistake.detail.clone().into_iter().chain(condition).collect();
-        (!parts.is_empty()).then(|| parts.join(" "))
-    }
-}
-
-impl std::fmt::Display for Unresolved {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let name = |table: &pg_sys::Oid| catalog::shown_name(*table);
-        write!(f, "{}: ", self.argument)?;
-        match &self.problem {
-            Problem::NoColumn { table, column } => {
-                write!(f, "table {} has no column \"{}\"", name(table), shortened(column))
-            }
-            Problem::NoForeignKey { table, column } => {
-                write!(f, "column \"{column}\" of table {} is in no foreign key", name(table))
-            }
-            Problem::NoKey { table } => write!(f, "table {} has no primary key any more", name(table)),
-            Problem::KeptOut { table, column } => {
-                write!(
-                    f,
-                    "column \"{column}\" of table {} identifies events, so it cannot be masked or excluded",
-                    name(table)
-                )
-            }
-            Problem::Excluded { table, column } => {
-                write!(
-                    f,
-                    "column \"{column}\" of table {} is excluded, so its changes are no events",
-                    name(table)
-                )
-            }
-            Problem::Condition { mistake, .. } => f.write_str(&mistake.message),
-        }
-    }
-}
-
-/// The error of a write whose condition failed.
-pub fn condition_failed(table: pg_sys::Oid, place: &str, mistake: &Mistake) -> Error {
-    let name = catalog::shown_name(table);
-    let error =
-        Error::new(mistake.code, format!("{place} of the audit of {name} failed: {}", mistake.message));
-    let hint =
-        "The write fails with its condition. Call audit.track with one that holds or fails for no row.";
-    let error = match &mistake.detail {
-        Some(detail) => error.detail(detail.clone()),
-        None => error,
-    };
-    match &mistake.hint {
-        // A condition within one's function has failed, and said so.
-        Some(own) if own.ends_with(hint) => error.hint(own.clone()),
-        Some(own) => error.hint(format!("{own} {hint}")),
-        None => error.hint(hint),
-    }
-}
-
-/// One column of a path.
-pub struct Step {
-    /// The table it is in.
-    pub table: pg_sys::Oid,
-    /// Its position there, from zero.
-    pub position: usize,
-    /// Its name.
-    pub label: String,
-    /// The foreign key along which the path goes on.
-    pub key: Option<ForeignKey>,
-}
-
-/// The column called `name`, or else the one with the number that `way` had: its position and its name of now.
-fn find(
-    columns: &[Option<Attribute>],
-    name: &str,
-    way: &str,
-    attnums: &BTreeMap<String, usize>,
-) -> Option<(usize, String)> {
-    let named = columns.iter().position(|c| c.as_ref().is_some_and(|c| c.label == name));
-    let position = named.or_else(|| attnums.get(way)?.checked_sub(1))?;
-    Some((position, columns.get(position)?.as_ref()?.label.clone()))
-}
-
-/// `condition` with its columns as they are called now. What `find` does not know stays, for the compiler to tell.
-fn renamed(condition: &str, mut find: impl FnMut(&str) -> Option<String>) -> Result<String, Mistake> {
-    let mut text = catalog::from_utf8(condition);
-    // From the last one, so that the places of the others stay.
-    let mut named = references(&text)?;
-    named.sort_by_key(|reference| reference.place.as_ref().map(|place| place.start));
-    for reference in named.into_iter().rev() {
-        let name = catalog::to_utf8(&reference.name);
-        let Some(now) = find(&name).filter(|now| *now != name) else { continue };
-        let Some(place) = reference.place else {
-            return Err(Mistake::syntax(&format!("column \"{name}\" is called \"{now}\" now")));
-        };
-        text.splice(place, quoted(&catalog::from_utf8(&now)));
-    }
-    Ok(catalog::to_utf8(&text))
-}
-
-/// The columns that `path` names: one of the table's own, or one after another along foreign keys. `attnums`
-/// finds a renamed one, by the path that leads to it.
-pub fn resolve(
-    table: pg_sys::Oid,
-    columns: &[Option<Attribute>],
-    path: &str,
-    attnums: &BTreeMap<String, usize>,
-) -> Result<Vec<Step>, Problem> {
-    // A column's name may have dots in it.
-    if let Some((position, label)) =
-        find(columns, path, path, attnums).filter(|(_, label)| !path.contains('.') || label == path)
-    {
-        return Ok(vec![Step { table, position, label, key: None }]);
-    }
-    let mut steps: Vec<Step> = Vec::new();
-    let mut end = 0;
-    for name in path.split('.') {
-        end += name.len();
-        let way = &path[..end];
-        end += 1;
-        let Some(last) = steps.last_mut() else {
-            let Some((position, label)) = find(columns, name, way, attnums) else {
-                return Err(Problem::NoColumn { table, column: name.to_owned() });
-            };
-            steps.push(Step { table, position, label, key: None });
-            continue;
-        };
-        // Of several foreign keys the one that leads on.
-        let mut keys = foreign_keys(last.table, last.position);
-        let next = keys.iter().enumerate().find_map(|(number, key)| {
-            let columns = OpenRelation::peek(key.table)?.relation().attributes();
-            let (position, label) = find(&columns, name, way, attnums)?;
-            Some((number, Step { table: key.table, position, label, key: None }))
-        });
-        let Some((number, step)) = next else {
-            return Err(match keys.first() {
-                None => Problem::NoForeignKey { table: last.table, column: last.label.clone() },
-                Some(key) => Problem::NoColumn { table: key.table, column: name.to_owned() },
-            });
-        };
-        last.key = Some(keys.swap_remove(number));
-        steps.push(step);
-    }
-    Ok(steps)
 }
 
 /// Whether the audit of `table`, if it is tracked, keeps `column` out of the log.
@@ -531,18 +307,9 @@ impl Tracking {
         table: pg_sys::Oid,
         owner: pg_sys::Oid,
     ) -> Result<Vec<Option<(String, Condition)>>, Unresolved> {
-        let compile = |(index, rule): (usize, &Rule)| {
-            let Some(text) = &rule.condition else { return Ok(None) };
-            let argument = place(index, "if");
-            match Condition::compile(memory, table, owner, rule.on.operation(), &catalog::from_utf8(text)) {
-                Ok(condition) => Ok(Some((argument, condition))),
-                Err(mistake) => {
-                    let problem = Problem::Condition { table, text: text.clone(), mistake: mistake.into() };
-                    Err(Unresolved { argument, problem })
-                }
-            }
-        };
-        self.rules.iter().enumerate().map(compile).collect()
+        self.each_condition(table, |rule, text| {
+            Condition::compile(memory, table, owner, rule.on.operation(), text)
+        })
     }
 
     /// Compiles the rules' conditions to see whether they can be: with the rights of the owner of `table`, which carries
@@ -553,6 +320,42 @@ impl Tracking {
         }
         let owner = catalog::table_owner(table).unwrap_or(pg_sys::InvalidOid);
         self.conditions(&PlanMemory::create(), table, owner).map(drop)
+    }
+
+    /// Whether the rules' conditions still fit `table`, which carries these settings, and what else they name.
+    ///
+    /// Rights are not looked at: a restore grants them last, so a write without them has to tell.
+    pub fn understands_conditions(&self, table: pg_sys::Oid) -> Result<(), Unresolved> {
+        if !self.has_conditions() {
+            return Ok(());
+        }
+        let owner = catalog::table_owner(table).unwrap_or(pg_sys::InvalidOid);
+        let check = |rule: &Rule, text: &[u8]| match Condition::check(table, owner, rule.on.operation(), text)
+        {
+            Err(mistake) if mistake.code == PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE => Ok(()),
+            checked => checked,
+        };
+        self.each_condition(table, check).map(drop)
+    }
+
+    /// What `work` makes of each rule's condition, in the database's encoding, with where it stands.
+    fn each_condition<R>(
+        &self,
+        table: pg_sys::Oid,
+        work: impl Fn(&Rule, &[u8]) -> Result<R, Mistake>,
+    ) -> Result<Vec<Option<(String, R)>>, Unresolved> {
+        let each = |(index, rule): (usize, &Rule)| {
+            let Some(text) = &rule.condition else { return Ok(None) };
+            let argument = place(index, "if");
+            match work(rule, &catalog::from_utf8(text)) {
+                Ok(result) => Ok(Some((argument, result))),
+                Err(mistake) => {
+                    let problem = Problem::Condition { table, text: text.clone(), mistake: mistake.into() };
+                    Err(Unresolved { argument, problem })
+                }
+            }
+        };
+        self.rules.iter().enumerate().map(each).collect()
     }
 
     /// Whether a rule looks at rows.

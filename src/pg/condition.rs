@@ -19,14 +19,20 @@ use super::trigger_call::Operation;
 
 /// Everything that a condition's meaning may depend on and that a client can set. What is not in `pg_catalog` has to
 /// be qualified.
-const SETTINGS: [(&CStr, &CStr); 6] = [
+const SETTINGS: [(&CStr, &CStr); 8] = [
+    // What is looked at when it is evaluated, too.
     (c"search_path", c"pg_catalog, pg_temp"),
+    (c"array_nulls", c"on"),
+    (c"default_text_search_config", c"pg_catalog.simple"),
+    (c"xmlbinary", c"base64"),
+    (c"xmloption", c"content"),
+    // What only the parser looks at.
     (c"standard_conforming_strings", c"on"),
     (c"escape_string_warning", c"off"),
     (c"transform_null_equals", c"off"),
-    (c"array_nulls", c"on"),
-    (c"xmloption", c"content"),
 ];
+/// How many of them matter when a condition is evaluated.
+const EVALUATED: usize = 5;
 /// The range table's numbers of the two rows.
 const OLD: i32 = pg_sys::PRS2_OLD_VARNO as i32;
 const NEW: i32 = pg_sys::PRS2_NEW_VARNO as i32;
@@ -39,8 +45,9 @@ pub struct Condition {
     old: *mut pg_sys::TupleTableSlot,
     new: *mut pg_sys::TupleTableSlot,
     owner: pg_sys::Oid,
-    /// Whether it calls what users made, which may look at the search path.
-    calls_users_code: bool,
+    /// Whether it calls what users made, or what is not immutable (a cast of text to a user's type calls users' code,
+    /// too): they may look at settings.
+    reads_settings: bool,
     /// The columns that it reads, by position.
     columns: Vec<usize>,
     busy: Cell<bool>,
@@ -61,6 +68,21 @@ impl Condition {
         let _fixed = FixedSettings::begin();
         // SAFETY: the relation is open; errors of PostgreSQL's are caught and lead to one of ours.
         let work = || unsafe { compile(memory, open.relation(), owner, operation, &text) };
+        caught(|| as_restricted(owner, || with_settings(&SETTINGS, work)))?
+    }
+
+    /// Whether `text` is a condition for rows of `table`. Nothing of it is evaluated: whoever runs DDL must not have to
+    /// run another's functions.
+    pub fn check(
+        table: pg_sys::Oid,
+        owner: pg_sys::Oid,
+        operation: Operation,
+        text: &[u8],
+    ) -> Result<(), Mistake> {
+        let text = CString::new(text).map_err(|_| Mistake::syntax("it holds a zero byte"))?;
+        let open = OpenRelation::peek(table).ok_or_else(|| Mistake::syntax("its table is gone"))?;
+        // SAFETY: the relation is open; errors of PostgreSQL's are caught and lead to one of ours.
+        let work = || unsafe { analyse(open.relation(), operation, &text).map(drop) };
         caught(|| as_restricted(owner, || with_settings(&SETTINGS, work)))?
     }
 
@@ -87,7 +109,7 @@ impl Condition {
             as_restricted(self.owner, || {
                 // SAFETY: compiled by `compile`, and evaluated by nobody else meanwhile; the rows outlive the call.
                 let evaluate = || unsafe { self.evaluate(old, new) };
-                if self.calls_users_code { with_settings(&SETTINGS[..1], evaluate) } else { evaluate() }
+                if self.reads_settings { with_settings(&SETTINGS[..EVALUATED], evaluate) } else { evaluate() }
             })
         })
     }
@@ -129,12 +151,10 @@ unsafe fn compile(
     // SAFETY: node trees and lists are made by PostgreSQL in the current memory context; what has to live longer is
     // copied into the plan's.
     unsafe {
-        let expression = analyse(relation, text)?;
-        let columns = columns_read(relation, operation, expression)?;
+        let (expression, columns) = analyse(relation, operation, text)?;
         let (mut relations, mut items) = (std::ptr::null_mut(), std::ptr::null_mut());
         pg_sys::ChangeVarNodes(expression, OLD, pg_sys::INNER_VAR, 0);
         pg_sys::ChangeVarNodes(expression, NEW, pg_sys::OUTER_VAR, 0);
-        refuse_volatile(expression)?;
         // It may inline functions, and so bring volatile ones to light.
         let planned =
             pg_sys::expression_planner_with_deps(expression.cast(), &mut relations, &mut items).cast();
@@ -154,18 +174,22 @@ unsafe fn compile(
             old,
             new,
             owner,
-            calls_users_code: !items.is_null(),
+            reads_settings: !items.is_null() || pg_sys::contain_mutable_functions(planned.cast()),
             columns,
             busy: Cell::new(false),
         })
     }
 }
 
-/// The condition as a boolean expression over `old` and `new`.
+/// The condition as a boolean expression over `old` and `new`, and the columns that it reads.
 ///
 /// # Safety
 /// `relation` must be open.
-unsafe fn analyse(relation: Relation<'_>, text: &CStr) -> Result<*mut pg_sys::Node, Mistake> {
+unsafe fn analyse(
+    relation: Relation<'_>,
+    operation: Operation,
+    text: &CStr,
+) -> Result<(*mut pg_sys::Node, Vec<usize>), Mistake> {
     // SAFETY: the parse state lives as long as this call; the rest is PostgreSQL's.
     unsafe {
         let raw = parse(text)?;
@@ -187,7 +211,9 @@ unsafe fn analyse(relation: Relation<'_>, text: &CStr) -> Result<*mut pg_sys::No
         let expression = pg_sys::coerce_to_boolean(state, expression, c"if".as_ptr());
         pg_sys::assign_expr_collations(state, expression);
         pg_sys::free_parsestate(state);
-        Ok(expression)
+        let columns = columns_read(relation, operation, expression)?;
+        refuse_volatile(expression)?;
+        Ok((expression, columns))
     }
 }
 

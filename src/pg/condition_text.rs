@@ -42,7 +42,10 @@ pub fn references(text: &[u8]) -> Result<Vec<Reference>, Mistake> {
     let mut found: Vec<(Vec<u8>, usize)> = Vec::new();
     // SAFETY: the tree is walked before the memory context that holds it is reset; errors are caught and lead to one
     // of ours.
-    let walk = || unsafe { parse(&source).map(|node| collect(node, std::ptr::from_mut(&mut found).cast())) };
+    let walk = || unsafe {
+        let into = std::ptr::from_mut(&mut found).cast();
+        parse(&source).map(|node| pg_guard_ffi_boundary(|| collect(node, into)))
+    };
     caught(|| with_settings(&settings, walk))??;
     let reference = |(name, start)| Reference { name, place: second_name(text, start) };
     Ok(found.into_iter().map(reference).collect())
@@ -53,6 +56,12 @@ pub fn quoted(name: &[u8]) -> Vec<u8> {
     let name = CString::new(name).unwrap_or_default();
     // SAFETY: the result is the name itself or a C string in the current memory context, copied here.
     unsafe { CStr::from_ptr(pg_sys::quote_identifier(name.as_ptr())).to_bytes().to_vec() }
+}
+
+/// `name` in quotes.
+pub fn in_quotes(name: &[u8]) -> Vec<u8> {
+    let doubled = name.iter().flat_map(|byte| std::iter::repeat_n(*byte, if *byte == b'"' { 2 } else { 1 }));
+    std::iter::once(b'"').chain(doubled).chain(std::iter::once(b'"')).collect()
 }
 
 /// The expression that `text` is; anything else that a SELECT could have is refused.
@@ -112,7 +121,8 @@ unsafe fn cells(list: *mut pg_sys::List) -> Vec<*mut c_void> {
 /// Adds the columns named at or below `node` to the vector behind `found`, each with its place.
 ///
 /// # Safety
-/// `node` must be null or a raw parse tree, and `found` a vector of names and places.
+/// `node` must be null or a raw parse tree, and `found` a vector of names and places. Errors of PostgreSQL's jump to the
+/// caller's guard.
 unsafe extern "C-unwind" fn collect(node: *mut pg_sys::Node, found: *mut c_void) -> bool {
     // SAFETY: as the caller promises; a ColumnRef's fields are names or a star.
     unsafe {
@@ -120,7 +130,9 @@ unsafe extern "C-unwind" fn collect(node: *mut pg_sys::Node, found: *mut c_void)
             return false;
         }
         if (*node).type_ != pg_sys::NodeTag::T_ColumnRef {
-            return pg_guard_ffi_boundary(|| unbound::raw_expression_tree_walker(node, collect, found));
+            // Not guarded at each level: a panic must not unwind through PostgreSQL's frames, nor a guard's. An error
+            // (the tree is too deep) may jump over this one, which owns nothing.
+            return unbound::raw_expression_tree_walker(node, collect, found);
         }
         let column = &*node.cast::<pg_sys::ColumnRef>();
         let name = |field: *mut c_void| {

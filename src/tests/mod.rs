@@ -4,6 +4,7 @@ use pgrx::prelude::*;
 
 mod images;
 mod partitions;
+mod rules;
 mod scope;
 mod tracking;
 
