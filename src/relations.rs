@@ -19,6 +19,7 @@ use crate::pg::value::Text;
 use crate::rules::{Name, Naming, Resource, Rule, Rules};
 use crate::scope::Scope;
 use crate::tracking::{Tracking, triggers_of, with_generated};
+use crate::unresolved::{Problem, Unresolved};
 use crate::writer::Event;
 
 /// How to turn a row of one table into an event.
@@ -201,11 +202,9 @@ fn compile(call: &TriggerCall<'_>, relation: Relation<'_>) -> Result<Plan> {
     let own = resource(&tracking.resource_type, tracking.resource_id.as_ref());
     let defaults = [Operation::Insert, Operation::Update, Operation::Delete, Operation::Truncate]
         .map(|operation| Naming { action: tracking.action(operation).map(text), resource: Rc::clone(&own) });
-    let conditions = tracking.conditions(&memory, relation.oid(), configured_by(call, &ancestors)).map_err(
-        |unresolved| {
-            damaged(format!("the audit of {} is damaged: {unresolved}", catalog::shown_name(relation.oid())))
-        },
-    )?;
+    let conditions = tracking
+        .conditions(&memory, relation.oid(), configured_by(call, &ancestors))
+        .map_err(|unresolved| useless(relation.oid(), &unresolved))?;
     let mut judged: BTreeMap<&str, (usize, Attribute)> = BTreeMap::new();
     let mut rules = Vec::new();
     for (rule, condition) in tracking.rules.iter().zip(conditions) {
@@ -270,6 +269,21 @@ fn along(memory: &PlanMemory, steps: &[Step]) -> Option<(Vec<Lookup>, Vec<usize>
         (table, wanted) = (step.table, key.columns());
     }
     Some((hops, wanted))
+}
+
+/// The error of a condition that cannot be compiled: no DDL could break it, but its owner may have lost a right.
+fn useless(table: pg_sys::Oid, unresolved: &Unresolved) -> Error {
+    let table = catalog::shown_name(table);
+    match &unresolved.problem {
+        Problem::Condition { mistake, .. }
+            if mistake.code == PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE =>
+        {
+            Error::new(mistake.code, format!("the owner of {table} may not evaluate {unresolved}")).hint(
+                "Grant the table's owner what the condition uses, or call audit.track with another one.",
+            )
+        }
+        _ => damaged(format!("the audit of {table} is damaged: {unresolved}")),
+    }
 }
 
 /// An error that only DDL behind the extension's back leads to.

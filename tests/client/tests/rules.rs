@@ -67,9 +67,10 @@ fn a_condition_has_the_owners_rights_whoever_writes() {
         .connect()
         .batch_execute(&format!("REVOKE EXECUTE ON FUNCTION app.is_staff(text) FROM \"{owner}\""))
         .unwrap();
-    let (code, message, _) =
+    let (code, message, hint) =
         refused(database.connect().batch_execute("INSERT INTO app.person VALUES (3, 'x', 'here')"));
-    assert_eq!(code.code(), "55000");
+    assert_eq!(code.code(), "42501");
+    assert!(hint.starts_with("Grant the table's owner"), "{hint}");
     assert!(message.contains("permission denied for function is_staff"), "{message}");
     let actions = texts(&mut database.connect(), "SELECT action FROM audit.event ORDER BY event_id");
     assert_eq!(actions, ["person.hired", "person.created", "person.left"]);
