@@ -1,13 +1,14 @@
 //! What events are called: the argument `actions` of `audit.track`, read with an error for each mistake in it.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use audit_core::action::{self, ActionError};
 use pgrx::PgSqlErrorCode::{self, *};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::columns::check_named_once;
 use crate::error::{Error, Result, shortened};
 use crate::near::did_you_mean;
 use crate::pg::trigger_call::Operation;
@@ -202,21 +203,12 @@ fn columns(index: usize, key: &str, pairs: &mut Map<String, Value>) -> Result<Op
     if names.is_empty() {
         return refuse(ERRCODE_INVALID_PARAMETER_VALUE, format!("{place} names no column"), HINT);
     }
-    let mut columns = Vec::new();
-    let mut known = BTreeSet::new();
-    for (at, name) in names.into_iter().enumerate() {
-        let Value::String(name) = name else {
-            return wrong_type(&format!("{place}[{at}]"), &name, "a string", HINT);
-        };
-        if !known.insert(name.clone()) {
-            return refuse(
-                ERRCODE_DUPLICATE_COLUMN,
-                format!("{place} names column \"{name}\" twice"),
-                "Name it once.",
-            );
-        }
-        columns.push(name);
-    }
+    let name = |(at, name)| match name {
+        Value::String(name) => Ok(name),
+        other => wrong_type(&format!("{place}[{at}]"), &other, "a string", HINT),
+    };
+    let columns: Vec<String> = names.into_iter().enumerate().map(name).collect::<Result<_>>()?;
+    check_named_once(&place, &columns)?;
     Ok(Some(columns))
 }
 

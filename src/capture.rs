@@ -158,7 +158,7 @@ fn updated(before: Side<'_>, after: Side<'_>, command: CommandId) -> Result<()> 
     }
     let scope_changed = scope_changed(before, after)?;
     // A row that came from another partition may have had its columns in another order.
-    let moved = (new.rules.judges_updates() && !std::ptr::eq(old, new)).then(|| {
+    let moved = (!std::ptr::eq(old, new) && new.rules.judges_updates()).then(|| {
         let pairs = old.judged.iter().zip(&new.judged).map(|((from, _), (to, _))| (*from, *to));
         before.row.rearranged(new.width, pairs)
     });

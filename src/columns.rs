@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use pgrx::pg_sys;
+use pgrx::{PgSqlErrorCode, pg_sys};
 
+use crate::error::Error;
 use crate::pg::catalog;
 use crate::pg::caught::Mistake;
 use crate::pg::condition_text::{in_quotes, quoted, references};
@@ -21,6 +22,16 @@ pub struct Step {
     pub label: String,
     /// The foreign key along which the path goes on.
     pub key: Option<ForeignKey>,
+}
+
+/// Refuses a column that is named twice; `place` says where.
+pub fn check_named_once(place: &str, columns: &[String]) -> Result<(), Error> {
+    let Some((_, twice)) = columns.iter().enumerate().find(|(at, column)| columns[..*at].contains(column))
+    else {
+        return Ok(());
+    };
+    let message = format!("{place} names column \"{twice}\" twice");
+    Err(Error::new(PgSqlErrorCode::ERRCODE_DUPLICATE_COLUMN, message).hint("Name it once."))
 }
 
 /// The column called `name`, or else the one with the number that `way` had: its position and its name of now.

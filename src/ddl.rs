@@ -9,7 +9,7 @@ use pgrx::prelude::*;
 use crate::error::{Error, Result};
 use crate::pg::catalog;
 use crate::pg::command::run_each;
-use crate::pg::ddl_command::PartitionChange;
+use crate::pg::ddl_command::Change;
 use crate::pg::row::{OpenRelation, TriggerInfo};
 use crate::tracking::{Kind, Tracking};
 use crate::triggers;
@@ -36,7 +36,7 @@ pub fn run_ddl(query: &str, arguments: &[DatumWithOid<'_>]) -> Result<()> {
 ///
 /// It reads the relation cache without locks, and acts only on what this transaction has locked for DDL: others'
 /// tables are others' business, and waiting for them would deadlock migrations and parallel restores.
-pub fn follow(change: &PartitionChange) -> Result<()> {
+pub fn follow(change: &Change) -> Result<()> {
     if QUIET.get() {
         return Ok(());
     }
@@ -53,8 +53,8 @@ pub fn follow(change: &PartitionChange) -> Result<()> {
 }
 
 /// Brings the settings of the tables that this transaction is altering, or that lead through them, up to date, or
-/// refuses what breaks them. `of_meaning`: functions, types or operators may be others than
-/// before, so that conditions have to be looked at.
+/// refuses what breaks them. `of_meaning`: functions, types or operators may be others than before, so that conditions
+/// have to be looked at.
 pub fn follow_altered(of_meaning: bool) -> Result<()> {
     let Some(function) = catalog::capture_function() else {
         return Ok(());
@@ -74,13 +74,14 @@ pub fn follow_altered(of_meaning: bool) -> Result<()> {
             let Some(tracking) = trigger.argument.as_ref().and_then(|json| Tracking::parse(json).ok()) else {
                 continue;
             };
-            if trigger.for_row && (altered || of_meaning) {
-                let resolved = tracking.resolved(table, &columns, &primary_key);
-                if let Ok(Err(unresolved)) = resolved.map(|resolved| resolved.understands_conditions(table)) {
-                    return Err(refused(table, &unresolved));
-                }
+            let resolved = tracking.resolved(table, &columns, &primary_key);
+            if trigger.for_row
+                && (altered || of_meaning)
+                && let Ok(resolved) = &resolved
+            {
+                resolved.understands_conditions(table).map_err(|unresolved| refused(table, &unresolved))?;
             }
-            match tracking.resolved(table, &columns, &primary_key) {
+            match resolved {
                 Ok(resolved) if resolved == tracking => {}
                 Ok(resolved) if altered || resolved.leads_through_altered_tables(table, &columns) => {
                     bring_up_to_date(table, trigger, &resolved)?;

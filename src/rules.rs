@@ -50,15 +50,12 @@ pub struct Rules {
     table: pgrx::pg_sys::Oid,
     defaults: [Naming; 4],
     rules: Vec<Rule>,
-    /// Whether there is a rule for updates, so that a table without is not slowed down.
-    on_update: bool,
 }
 
 impl Rules {
     /// The rules in order, and what applies where none does, by operation.
     pub fn new(table: pgrx::pg_sys::Oid, defaults: [Naming; 4], rules: Vec<Rule>) -> Self {
-        let on_update = rules.iter().any(|rule| rule.on == Operation::Update);
-        Self { table, defaults, rules, on_update }
+        Self { table, defaults, rules }
     }
 
     /// How many rules there are.
@@ -112,19 +109,17 @@ impl Rules {
         mut event: impl FnMut(Name, Vec<usize>) -> Result<()>,
     ) -> Result<()> {
         let mut unclaimed = changed;
-        if self.on_update {
-            for (index, rule) in self.rules.iter().enumerate() {
-                if rule.on != Operation::Update || unclaimed.is_empty() {
-                    continue;
-                }
-                let claims = |column: &usize| rule.columns.as_ref().is_none_or(|all| all.contains(column));
-                if !unclaimed.iter().any(claims) || !self.holds(rule, Some(old), Some(new))? {
-                    continue;
-                }
-                let (claimed, rest) = unclaimed.into_iter().partition(claims);
-                unclaimed = rest;
-                event(Name(self.defaults.len() + index), claimed)?;
+        for (index, rule) in self.rules.iter().enumerate() {
+            if rule.on != Operation::Update {
+                continue;
             }
+            let claims = |column: &usize| rule.columns.as_ref().is_none_or(|all| all.contains(column));
+            if !unclaimed.iter().any(claims) || !self.holds(rule, Some(old), Some(new))? {
+                continue;
+            }
+            let (claimed, rest) = unclaimed.into_iter().partition(claims);
+            unclaimed = rest;
+            event(Name(self.defaults.len() + index), claimed)?;
         }
         if unclaimed.is_empty() {
             return Ok(());

@@ -6,6 +6,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::actions;
+use crate::columns::check_named_once;
 use crate::ddl;
 use crate::error::{Error, Result};
 use crate::near::did_you_mean;
@@ -152,13 +153,7 @@ fn resource_id(columns: Vec<Option<String>>) -> Result<Vec<String>> {
         )
         .hint("Leave it out for the primary key, or for a table without a key."));
     }
-    if let Some(twice) = columns.iter().enumerate().find(|(at, column)| columns[..*at].contains(column)) {
-        return Err(Error::new(
-            PgSqlErrorCode::ERRCODE_DUPLICATE_COLUMN,
-            format!("resource_id names column \"{}\" twice", twice.1),
-        )
-        .hint("Name it once."));
-    }
+    check_named_once("resource_id", &columns)?;
     Ok(columns)
 }
 

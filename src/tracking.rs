@@ -315,9 +315,6 @@ impl Tracking {
     /// Compiles the rules' conditions to see whether they can be: with the rights of the owner of `table`, which carries
     /// these settings.
     pub fn check_conditions(&self, table: pg_sys::Oid) -> Result<(), Unresolved> {
-        if !self.has_conditions() {
-            return Ok(());
-        }
         let owner = catalog::table_owner(table).unwrap_or(pg_sys::InvalidOid);
         self.conditions(&PlanMemory::create(), table, owner).map(drop)
     }
@@ -326,9 +323,6 @@ impl Tracking {
     ///
     /// Rights are not looked at: a restore grants them last, so a write without them has to tell.
     pub fn understands_conditions(&self, table: pg_sys::Oid) -> Result<(), Unresolved> {
-        if !self.has_conditions() {
-            return Ok(());
-        }
         let owner = catalog::table_owner(table).unwrap_or(pg_sys::InvalidOid);
         let check = |rule: &Rule, text: &[u8]| match Condition::check(table, owner, rule.on.operation(), text)
         {
@@ -356,11 +350,6 @@ impl Tracking {
             }
         };
         self.rules.iter().enumerate().map(each).collect()
-    }
-
-    /// Whether a rule looks at rows.
-    pub fn has_conditions(&self) -> bool {
-        self.rules.iter().any(|rule| rule.condition.is_some())
     }
 
     /// The columns whose values are not stored.

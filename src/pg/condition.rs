@@ -11,28 +11,21 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 
 use super::caught::{Mistake, caught};
-use super::condition_text::parse;
+use super::condition_text::{PARSED, parse};
 use super::output::{FixedSettings, PlanMemory};
 use super::row::{OpenRelation, Relation, Row};
 use super::scope::{as_restricted, with_settings};
 use super::trigger_call::Operation;
 
-/// Everything that a condition's meaning may depend on and that a client can set. What is not in `pg_catalog` has to
-/// be qualified.
-const SETTINGS: [(&CStr, &CStr); 8] = [
-    // What is looked at when it is evaluated, too.
+/// What a condition's meaning may depend on when it is evaluated, and a client can set. What is not in `pg_catalog` has
+/// to be qualified.
+const EVALUATED: [(&CStr, &CStr); 5] = [
     (c"search_path", c"pg_catalog, pg_temp"),
     (c"array_nulls", c"on"),
     (c"default_text_search_config", c"pg_catalog.simple"),
     (c"xmlbinary", c"base64"),
     (c"xmloption", c"content"),
-    // What only the parser looks at.
-    (c"standard_conforming_strings", c"on"),
-    (c"escape_string_warning", c"off"),
-    (c"transform_null_equals", c"off"),
 ];
-/// How many of them matter when a condition is evaluated.
-const EVALUATED: usize = 5;
 /// The range table's numbers of the two rows.
 const OLD: i32 = pg_sys::PRS2_OLD_VARNO as i32;
 const NEW: i32 = pg_sys::PRS2_NEW_VARNO as i32;
@@ -63,12 +56,10 @@ impl Condition {
         operation: Operation,
         text: &[u8],
     ) -> Result<Self, Mistake> {
-        let text = CString::new(text).map_err(|_| Mistake::syntax("it holds a zero byte"))?;
-        let open = OpenRelation::peek(table).ok_or_else(|| Mistake::syntax("its table is gone"))?;
-        let _fixed = FixedSettings::begin();
-        // SAFETY: the relation is open; errors of PostgreSQL's are caught and lead to one of ours.
-        let work = || unsafe { compile(memory, open.relation(), owner, operation, &text) };
-        caught(|| as_restricted(owner, || with_settings(&SETTINGS, work)))?
+        // SAFETY: the relation is open; errors of PostgreSQL's are caught by `reading`.
+        reading(table, owner, text, |relation, text| unsafe {
+            compile(memory, relation, owner, operation, text)
+        })
     }
 
     /// Whether `text` is a condition for rows of `table`. Nothing of it is evaluated: whoever runs DDL must not have to
@@ -79,11 +70,8 @@ impl Condition {
         operation: Operation,
         text: &[u8],
     ) -> Result<(), Mistake> {
-        let text = CString::new(text).map_err(|_| Mistake::syntax("it holds a zero byte"))?;
-        let open = OpenRelation::peek(table).ok_or_else(|| Mistake::syntax("its table is gone"))?;
-        // SAFETY: the relation is open; errors of PostgreSQL's are caught and lead to one of ours.
-        let work = || unsafe { analyse(open.relation(), operation, &text).map(drop) };
-        caught(|| as_restricted(owner, || with_settings(&SETTINGS, work)))?
+        // SAFETY: as in `compile`.
+        reading(table, owner, text, |relation, text| unsafe { analyse(relation, operation, text).map(drop) })
     }
 
     /// The columns that it reads, by position.
@@ -109,7 +97,7 @@ impl Condition {
             as_restricted(self.owner, || {
                 // SAFETY: compiled by `compile`, and evaluated by nobody else meanwhile; the rows outlive the call.
                 let evaluate = || unsafe { self.evaluate(old, new) };
-                if self.reads_settings { with_settings(&SETTINGS[..EVALUATED], evaluate) } else { evaluate() }
+                if self.reads_settings { with_settings(&EVALUATED, evaluate) } else { evaluate() }
             })
         })
     }
@@ -137,6 +125,21 @@ impl Condition {
             !is_null && result.value() as u8 != 0
         }
     }
+}
+
+/// Lets `work` read `text` as a condition on rows of `table`, which is open meanwhile: as `owner`, under settings of our
+/// own, its errors caught.
+fn reading<R>(
+    table: pg_sys::Oid,
+    owner: pg_sys::Oid,
+    text: &[u8],
+    work: impl FnOnce(Relation<'_>, &CStr) -> Result<R, Mistake>,
+) -> Result<R, Mistake> {
+    let text = CString::new(text).map_err(|_| Mistake::syntax("it holds a zero byte"))?;
+    let open = OpenRelation::peek(table).ok_or_else(|| Mistake::syntax("its table is gone"))?;
+    let _fixed = FixedSettings::begin();
+    let work = || work(open.relation(), &text);
+    caught(|| as_restricted(owner, || with_settings(&EVALUATED, || with_settings(&PARSED, work))))?
 }
 
 /// # Safety

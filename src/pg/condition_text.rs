@@ -9,6 +9,7 @@ use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 
 use super::catalog::to_utf8;
 use super::caught::{Mistake, caught};
+use super::list::cells;
 use super::scope::with_settings;
 
 mod unbound {
@@ -27,6 +28,13 @@ mod unbound {
     }
 }
 
+/// What the parser looks at and a client can set.
+pub(super) const PARSED: [(&CStr, &CStr); 3] = [
+    (c"standard_conforming_strings", c"on"),
+    (c"escape_string_warning", c"off"),
+    (c"transform_null_equals", c"off"),
+];
+
 /// A column that a condition names, as in `new.status`.
 pub struct Reference {
     /// Its name, in the database's encoding.
@@ -38,7 +46,6 @@ pub struct Reference {
 /// The columns that `text`, in the database's encoding, names.
 pub fn references(text: &[u8]) -> Result<Vec<Reference>, Mistake> {
     let source = CString::new(text).map_err(|_| Mistake::syntax("it holds a zero byte"))?;
-    let settings = [(c"standard_conforming_strings", c"on"), (c"escape_string_warning", c"off")];
     let mut found: Vec<(Vec<u8>, usize)> = Vec::new();
     // SAFETY: the tree is walked before the memory context that holds it is reset; errors are caught and lead to one
     // of ours.
@@ -46,7 +53,7 @@ pub fn references(text: &[u8]) -> Result<Vec<Reference>, Mistake> {
         let into = std::ptr::from_mut(&mut found).cast();
         parse(&source).map(|node| pg_guard_ffi_boundary(|| collect(node, into)))
     };
-    caught(|| with_settings(&settings, walk))??;
+    caught(|| with_settings(&PARSED, walk))??;
     let reference = |(name, start)| Reference { name, place: second_name(text, start) };
     Ok(found.into_iter().map(reference).collect())
 }
@@ -73,14 +80,14 @@ pub(super) unsafe fn parse(text: &CStr) -> Result<*mut pg_sys::Node, Mistake> {
     // takes for an expression, which is more than one.
     unsafe {
         let list = pg_sys::raw_parser(text.as_ptr(), pg_sys::RawParseMode::RAW_PARSE_PLPGSQL_EXPR);
-        let [statement] = cells(list)[..] else { return Err(Mistake::syntax("it is no expression")) };
-        let select = &*(*statement.cast::<pg_sys::RawStmt>()).stmt.cast::<pg_sys::SelectStmt>();
-        let [target] = cells(select.targetList)[..] else {
+        let [statement] = cells(list) else { return Err(Mistake::syntax("it is no expression")) };
+        let select = &*(*statement.ptr_value.cast::<pg_sys::RawStmt>()).stmt.cast::<pg_sys::SelectStmt>();
+        let [target] = cells(select.targetList) else {
             let what =
                 if select.targetList.is_null() { "it is empty" } else { "it is more than one expression" };
             return Err(Mistake::syntax(what));
         };
-        let target = &*target.cast::<pg_sys::ResTarget>();
+        let target = &*target.ptr_value.cast::<pg_sys::ResTarget>();
         if !target.name.is_null() {
             let name = to_utf8(CStr::from_ptr(target.name).to_bytes());
             return Err(Mistake::syntax(&format!("it gives its result the name \"{name}\"")));
@@ -103,21 +110,6 @@ pub(super) unsafe fn parse(text: &CStr) -> Result<*mut pg_sys::Node, Mistake> {
     }
 }
 
-/// The pointers in a list.
-///
-/// # Safety
-/// `list` must be null or a list of pointers.
-unsafe fn cells(list: *mut pg_sys::List) -> Vec<*mut c_void> {
-    if list.is_null() {
-        return Vec::new();
-    }
-    // SAFETY: a list holds `length` cells.
-    unsafe {
-        let cells = std::slice::from_raw_parts((*list).elements, (*list).length as usize);
-        cells.iter().map(|cell| cell.ptr_value).collect()
-    }
-}
-
 /// Adds the columns named at or below `node` to the vector behind `found`, each with its place.
 ///
 /// # Safety
@@ -135,12 +127,12 @@ unsafe extern "C-unwind" fn collect(node: *mut pg_sys::Node, found: *mut c_void)
             return unbound::raw_expression_tree_walker(node, collect, found);
         }
         let column = &*node.cast::<pg_sys::ColumnRef>();
-        let name = |field: *mut c_void| {
-            let node = field.cast::<pg_sys::Node>();
+        let name = |field: &pg_sys::ListCell| {
+            let node = field.ptr_value.cast::<pg_sys::Node>();
             ((*node).type_ == pg_sys::NodeTag::T_String)
                 .then(|| CStr::from_ptr((*node.cast::<pg_sys::String>()).sval).to_bytes().to_vec())
         };
-        if let [row, field] = cells(column.fields)[..]
+        if let [row, field] = cells(column.fields)
             && let (Some(row), Some(field)) = (name(row), name(field))
             && matches!(&row[..], b"old" | b"new")
         {

@@ -4,9 +4,11 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
+use super::list::cells;
+
 /// What a command did to partitions, and to what conditions mean.
 #[derive(Clone, Default, Debug, PartialEq, Eq)]
-pub struct PartitionChange {
+pub struct Change {
     /// A table may have become a partition.
     pub attached: bool,
     /// The unqualified name of the table that ATTACH PARTITION names, in the database's encoding: the server does
@@ -18,12 +20,12 @@ pub struct PartitionChange {
     pub of_meaning: bool,
 }
 
-/// What the command behind an event trigger's call did to partitions.
+/// What the command behind an event trigger's call did.
 ///
 /// # Safety
 /// `fcinfo` must be what PostgreSQL passed to the function.
-pub unsafe fn partition_change(fcinfo: pg_sys::FunctionCallInfo) -> PartitionChange {
-    let mut change = PartitionChange::default();
+pub unsafe fn change(fcinfo: pg_sys::FunctionCallInfo) -> Change {
+    let mut change = Change::default();
     // SAFETY: a node's tag says its type; lists hold nodes; ATTACH PARTITION has a PartitionCmd with a name.
     unsafe {
         let context = (*fcinfo).context;
@@ -44,20 +46,17 @@ pub unsafe fn partition_change(fcinfo: pg_sys::FunctionCallInfo) -> PartitionCha
                 change.attached = true;
             }
             pg_sys::NodeTag::T_AlterTableStmt => {
-                let list = (*command.cast::<pg_sys::AlterTableStmt>()).cmds;
-                if !list.is_null() {
-                    for cell in std::slice::from_raw_parts((*list).elements, (*list).length as usize) {
-                        let part = cell.ptr_value.cast::<pg_sys::AlterTableCmd>();
-                        match (*part).subtype {
-                            pg_sys::AlterTableType::AT_AttachPartition => {
-                                change.attached = true;
-                                let table = (*(*part).def.cast::<pg_sys::PartitionCmd>()).name;
-                                change.attached_name = CStr::from_ptr((*table).relname).to_bytes().to_vec();
-                            }
-                            pg_sys::AlterTableType::AT_DetachPartition
-                            | pg_sys::AlterTableType::AT_DetachPartitionFinalize => change.detached = true,
-                            _ => {}
+                for cell in cells((*command.cast::<pg_sys::AlterTableStmt>()).cmds) {
+                    let part = cell.ptr_value.cast::<pg_sys::AlterTableCmd>();
+                    match (*part).subtype {
+                        pg_sys::AlterTableType::AT_AttachPartition => {
+                            change.attached = true;
+                            let table = (*(*part).def.cast::<pg_sys::PartitionCmd>()).name;
+                            change.attached_name = CStr::from_ptr((*table).relname).to_bytes().to_vec();
                         }
+                        pg_sys::AlterTableType::AT_DetachPartition
+                        | pg_sys::AlterTableType::AT_DetachPartitionFinalize => change.detached = true,
+                        _ => {}
                     }
                 }
             }

@@ -4,7 +4,7 @@ use pgrx::prelude::*;
 use pgrx::{PgMemoryContexts, PgSqlErrorCode, pg_guard, pg_sys};
 
 use super::arguments::Arguments;
-use super::ddl_command::partition_change;
+use super::ddl_command;
 use super::trigger_call::TriggerCall;
 use super::value::varlena_bytes;
 use crate::error::{Error, Result};
@@ -84,7 +84,7 @@ sql_function!(
 
 unsafe fn follow_ddl(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     // SAFETY: fcinfo is this call's.
-    or_raise(ddl::follow(&unsafe { partition_change(fcinfo) }));
+    or_raise(ddl::follow(&unsafe { ddl_command::change(fcinfo) }));
     pg_sys::Datum::null()
 }
 

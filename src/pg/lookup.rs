@@ -4,6 +4,7 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 
 use super::catalog;
+use super::list::cells;
 use super::output::{Function, PlanMemory};
 use super::row::{Attribute, OpenRelation, Row, index_oids, updater};
 use super::value::OwnedValue;
@@ -58,16 +59,12 @@ pub fn foreign_keys(relation: pg_sys::Oid, position: usize) -> Vec<ForeignKey> {
     // anything could invalidate it.
     let all: Vec<ForeignKey> = unsafe {
         let list = pg_sys::RelationGetFKeyList(open.relation().as_ptr());
-        if list.is_null() {
-            return Vec::new();
-        }
-        let cells = std::slice::from_raw_parts((*list).elements, (*list).length as usize);
         let column = |key: &pg_sys::ForeignKeyCacheInfo, n: usize| KeyColumn {
             own: key.conkey[n] as usize - 1,
             referenced: key.confkey[n] as usize - 1,
             operator: key.conpfeqop[n],
         };
-        cells
+        cells(list)
             .iter()
             .map(|cell| &*cell.ptr_value.cast::<pg_sys::ForeignKeyCacheInfo>())
             .map(|key| ForeignKey {
@@ -282,10 +279,7 @@ pub fn with_partitions(table: pg_sys::Oid) -> Vec<pg_sys::Oid> {
         let list = pg_guard_ffi_boundary(|| {
             unbound::find_all_inheritors(table, pg_sys::AccessShareLock as i32, std::ptr::null_mut())
         });
-        std::slice::from_raw_parts((*list).elements, (*list).length as usize)
-            .iter()
-            .map(|cell| cell.oid_value)
-            .collect()
+        cells(list).iter().map(|cell| cell.oid_value).collect()
     }
 }
 

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`entry`] | the C symbols that SQL calls, each handing over to a room of `src/` |
 //! | [`arguments`], [`command`] | what a SQL function is called with; commands put together by SQL |
-//! | [`value`], [`row`] | datums, open tables and their rows: what the writer hands on |
+//! | [`value`], [`row`], [`list`] | datums, open tables and their rows: what the writer hands on; lists |
 //! | [`trigger_call`] | what a trigger is given |
 //! | [`encode`], [`output`] | one column's value as JSONB, as text |
 //! | [`condition`], [`condition_text`], [`caught`] | conditions over rows: evaluated, read, and what is wrong with them |
@@ -28,6 +28,7 @@ pub mod entry;
 pub mod event_table;
 pub mod guc;
 pub mod invalidation;
+pub mod list;
 pub mod lookup;
 pub mod output;
 pub mod row;

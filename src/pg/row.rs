@@ -5,6 +5,7 @@ use std::ffi::CStr;
 use pgrx::pg_sys;
 
 use super::catalog::to_utf8;
+use super::list::cells;
 use super::value::{OwnedValue, Value, is_plain, stored_bytes, varlena_bytes};
 
 /// The transaction that deleted or replaced a row version, if any did.
@@ -150,11 +151,7 @@ pub(super) unsafe fn index_oids(relation: pg_sys::Relation) -> Vec<pg_sys::Oid> 
     // SAFETY: the list lives in the current memory context and holds OIDs.
     unsafe {
         let list = pg_sys::RelationGetIndexList(relation);
-        if list.is_null() {
-            return Vec::new();
-        }
-        let cells = std::slice::from_raw_parts((*list).elements, (*list).length as usize);
-        cells.iter().map(|cell| cell.oid_value).collect()
+        cells(list).iter().map(|cell| cell.oid_value).collect()
     }
 }
 

@@ -162,6 +162,24 @@ mod tests {
     }
 
     #[pg_test]
+    fn a_clients_settings_make_no_ddl_refused() {
+        run("CREATE TABLE dated_by_rule (id int PRIMARY KEY, d date)");
+        rules(
+            "dated_by_rule",
+            "",
+            r#"{"on": "insert", "if": "new.d > date '32-01-02'", "action": "t.late"}"#,
+        );
+        // To this client the 32 would be a month.
+        run("SET LOCAL DateStyle = 'ISO, MDY'");
+        run("ALTER TABLE dated_by_rule ADD note text");
+        run("INSERT INTO dated_by_rule VALUES (1, '2033-01-01'), (2, '2031-01-01')");
+        assert_eq!(
+            value::<String>("SELECT string_agg(action, ' ' ORDER BY event_id) FROM audit.event"),
+            "t.late t.created"
+        );
+    }
+
+    #[pg_test]
     fn a_condition_nested_too_deeply_is_an_error() {
         run("CREATE TABLE t (id int PRIMARY KEY)");
         run("DO $$ BEGIN
