@@ -85,10 +85,11 @@ COMMENT ON COLUMN audit.event.table_name IS 'schema.table of the change; NULL fo
 CREATE TABLE audit.event_default PARTITION OF audit.event DEFAULT;
 COMMENT ON TABLE audit.event_default IS 'Catch-all of audit.event for months without a partition; CALL audit.maintain() empties it';
 ALTER TABLE audit.event_default ADD PRIMARY KEY (event_id);
--- One index for each question the log answers, newest first. No two events share an event_id, so looking for
--- duplicates before each page split would be for nothing. resource_id leads, since it alone tells most apart.
-CREATE INDEX event_default_organisation ON audit.event_default (organisation_id, event_id) WITH (deduplicate_items = off);
-CREATE INDEX event_default_project ON audit.event_default (project_id, event_id) WITH (deduplicate_items = off);
+-- One index for each question the log answers, newest first; in a scope the action comes before the time, so that a
+-- filter that shows little reads little. No two events share an event_id, so looking for duplicates before each
+-- page split would be for nothing. resource_id leads, since it alone tells most apart.
+CREATE INDEX event_default_organisation ON audit.event_default (organisation_id, action, event_id) WITH (deduplicate_items = off);
+CREATE INDEX event_default_project ON audit.event_default (project_id, action, event_id) WITH (deduplicate_items = off);
 CREATE INDEX event_default_resource ON audit.event_default (resource_id, resource_type, event_id) WITH (deduplicate_items = off);
 CREATE INDEX event_default_actor ON audit.event_default (actor_id, event_id) WITH (deduplicate_items = off);
 CREATE INDEX event_default_action ON audit.event_default (action, event_id) WITH (deduplicate_items = off);

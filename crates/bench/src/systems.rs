@@ -161,8 +161,8 @@ const LOG: &str = r#"
         application_name text DEFAULT current_setting('application_name'), client_addr inet DEFAULT inet_client_addr(),
         table_name text COLLATE "C"
     );
-    CREATE INDEX ON log (organisation_id, event_id) WITH (deduplicate_items = off);
-    CREATE INDEX ON log (project_id, event_id) WITH (deduplicate_items = off);
+    CREATE INDEX ON log (organisation_id, action, event_id) WITH (deduplicate_items = off);
+    CREATE INDEX ON log (project_id, action, event_id) WITH (deduplicate_items = off);
     CREATE INDEX ON log (resource_id, resource_type, event_id) WITH (deduplicate_items = off);
     CREATE INDEX ON log (actor_id, event_id) WITH (deduplicate_items = off);
     CREATE INDEX ON log (action, event_id) WITH (deduplicate_items = off);"#;
