@@ -37,12 +37,20 @@ REVOKE ALL ON SCHEMA audit FROM PUBLIC;
 -- with it, the event trigger refuses.
 GRANT EXECUTE ON FUNCTION audit.capture() TO PUBLIC;
 
+-- The policy's, run by whoever selects; each tells the caller's own rights.
+GRANT EXECUTE ON FUNCTION audit.readable_organisations(), audit.readable_projects(), audit.readable_pairs(),
+                          audit.readable_from(), audit.is_readable_pair(text[], text, text) TO PUBLIC;
+
 GRANT USAGE ON SCHEMA audit TO audit_admin, audit_writer, audit_reader;
 
 GRANT EXECUTE ON FUNCTION audit.track(regclass, text, text[], text, text, jsonb, text[], text[], text[], boolean) TO audit_admin;
 GRANT EXECUTE ON FUNCTION audit.untrack(regclass) TO audit_admin;
 GRANT EXECUTE ON PROCEDURE audit.maintain() TO audit_admin;
-GRANT SELECT ON audit.tracked_table, audit.catalogue TO audit_admin;
+GRANT EXECUTE ON FUNCTION audit.grant_admin(text, regrole, text, text, boolean),
+                          audit.revoke_admin(text, regrole, text, text, boolean),
+                          audit.use_admins_from(regclass),
+                          audit.set_organisation(text, boolean) TO audit_admin;
+GRANT SELECT ON audit.tracked_table, audit.catalogue, audit.admin, audit.admin_source, audit.organisation TO audit_admin;
 
 GRANT EXECUTE ON FUNCTION audit.record(text, text, text, text, text, jsonb, jsonb, jsonb) TO audit_writer;
 GRANT SET ON PARAMETER audit.actor_id, audit.actor_type, audit.metadata TO audit_writer;

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use pgrx::{PgSqlErrorCode, pg_sys};
 
 use crate::error::{Error, Result};
-use crate::pg::value::{Text, shorter_identifier};
+use crate::pg::value::{Text, stored_identifier};
 use crate::pg::{catalog, session};
 use crate::settings;
 
@@ -93,7 +93,7 @@ impl Actor {
             metadata: settings::metadata().map(Into::into),
         };
         Self {
-            id: text(settings::actor_id()).map(|id| shorter_identifier(id.value()).unwrap_or(id)),
+            id: text(settings::actor_id()).map(stored_identifier),
             kind: text(settings::actor_type()),
             metadata: settings::metadata().map(session::jsonb),
             session_role: Text::new(&catalog::role_name(made_from.session_role)),

@@ -4,6 +4,8 @@ use pgrx::prelude::*;
 
 pub mod actions;
 pub mod actor;
+pub mod admin_source;
+pub mod admins;
 pub mod capture;
 pub mod columns;
 pub mod ddl;
@@ -15,6 +17,7 @@ pub mod near;
 pub mod pg;
 pub mod record;
 pub mod relations;
+pub mod rights;
 pub mod rules;
 pub mod scope;
 pub mod settings;
@@ -29,7 +32,8 @@ pg_module_magic!();
 
 extension_sql_file!("../sql/10_schema.sql", name = "schema", bootstrap);
 extension_sql_file!("../sql/20_api.sql", name = "api", requires = ["schema"]);
-extension_sql_file!("../sql/30_catalogue.sql", name = "catalogue", requires = ["api"]);
+extension_sql_file!("../sql/25_access.sql", name = "access", requires = ["api"]);
+extension_sql_file!("../sql/30_catalogue.sql", name = "catalogue", requires = ["access"]);
 extension_sql_file!("../sql/40_grants.sql", name = "grants", requires = ["catalogue"], finalize);
 
 #[cfg(any(test, feature = "pg_test"))]

@@ -12,6 +12,7 @@ static ACTOR_ID: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::ne
 static ACTOR_TYPE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static METADATA: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static REQUIRE_ACTOR: GucSetting<bool> = GucSetting::<bool>::new(false);
+static ENTERPRISE: GucSetting<bool> = GucSetting::<bool>::new(true);
 
 /// Called when the library is loaded: defines the settings.
 ///
@@ -19,6 +20,7 @@ static REQUIRE_ACTOR: GucSetting<bool> = GucSetting::<bool>::new(false);
 /// (`GRANT audit_writer TO app`), since what any role can set proves nothing.
 pub fn define() {
     guc::refuse_placeholder(c"audit.require_actor");
+    guc::refuse_placeholder(c"audit.enterprise");
     guc::define(
         c"audit.actor_id",
         c"Who acts: the application's user, an API key, a job.",
@@ -48,6 +50,14 @@ pub fn define() {
         GucContext::Suset,
         GucFlags::default(),
     );
+    GucRegistry::define_bool_guc(
+        c"audit.enterprise",
+        c"Whether an organisation has the enterprise feature unless audit.set_organisation says otherwise.",
+        c"Without it the role of organisation admin opens nothing; project admins still see their projects. Capture never depends on it.",
+        &ENTERPRISE,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
     guc::reserve_prefix();
 }
 
@@ -69,6 +79,11 @@ pub fn metadata() -> Option<&'static CStr> {
 /// `audit.require_actor`.
 pub fn require_actor() -> bool {
     REQUIRE_ACTOR.get()
+}
+
+/// `audit.enterprise`.
+pub fn enterprise() -> bool {
+    ENTERPRISE.get()
 }
 
 /// Refuses an actor type that does not exist.

@@ -4,6 +4,7 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
+use super::array;
 use super::catalog::to_utf8;
 use super::value::{Text, varlena_bytes};
 
@@ -70,26 +71,8 @@ impl<'a> Arguments<'a> {
     /// # Safety
     /// The argument must be declared as text[].
     pub unsafe fn texts(&self, n: usize) -> Option<Vec<Option<String>>> {
-        let datum = self.datum(n)?;
-        let (mut values, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
-        // SAFETY: as the caller promises; deconstruct_array allocates `count` values and nulls.
-        unsafe {
-            let array = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast();
-            pg_sys::deconstruct_array(
-                array,
-                pg_sys::TEXTOID,
-                -1,
-                false,
-                pg_sys::TYPALIGN_INT as std::ffi::c_char,
-                &mut values,
-                &mut nulls,
-                &mut count,
-            );
-            Some(
-                (0..count as usize)
-                    .map(|at| (!*nulls.add(at)).then(|| to_utf8(varlena_bytes(*values.add(at)))))
-                    .collect(),
-            )
-        }
+        // SAFETY: as the caller promises.
+        let texts = unsafe { array::texts(self.datum(n)?) };
+        Some(texts.into_iter().map(|text| text.map(to_utf8)).collect())
     }
 }

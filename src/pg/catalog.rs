@@ -1,6 +1,6 @@
 //! Names and OIDs from the system catalogues.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
 
@@ -22,15 +22,7 @@ pub fn shown_name(relation: pg_sys::Oid) -> String {
 
 /// The OID of a table of the extension, `None` if it is not there.
 pub fn own_table(name: &CStr) -> Option<pg_sys::Oid> {
-    // SAFETY: look-ups by C string.
-    let oid = unsafe {
-        let schema = pg_sys::get_namespace_oid(c"audit".as_ptr(), true);
-        if schema == pg_sys::InvalidOid {
-            return None;
-        }
-        pg_sys::get_relname_relid(name.as_ptr(), schema)
-    };
-    (oid != pg_sys::InvalidOid).then_some(oid)
+    table_named(b"audit", name.to_bytes())
 }
 
 /// The OID of `audit.capture()`, `None` if it is not there.
@@ -49,6 +41,23 @@ pub fn capture_function() -> Option<pg_sys::Oid> {
         );
         (oid != pg_sys::InvalidOid).then_some(oid)
     }
+}
+
+/// The OID of a table or view by its schema's name and its own, `None` if it is not there.
+pub fn table_named(schema: &[u8], name: &[u8]) -> Option<pg_sys::Oid> {
+    let (schema, name) = (CString::new(schema).ok()?, CString::new(name).ok()?);
+    // SAFETY: look-ups by C string.
+    let oid = unsafe {
+        let schema = pg_sys::get_namespace_oid(schema.as_ptr(), true);
+        pg_sys::get_relname_relid(name.as_ptr(), schema)
+    };
+    (oid != pg_sys::InvalidOid).then_some(oid)
+}
+
+/// The type of a column, the invalid OID if there is none.
+pub fn column_type(relation: pg_sys::Oid, column: &CStr) -> pg_sys::Oid {
+    // SAFETY: look-ups by OID and C string.
+    unsafe { pg_sys::get_atttype(relation, pg_sys::get_attnum(relation, column.as_ptr())) }
 }
 
 /// The owner of a table.
@@ -88,16 +97,18 @@ pub fn root_of(relation: pg_sys::Oid) -> pg_sys::Oid {
     parent_of(relation).map_or(relation, root_of)
 }
 
-/// A role's name, in the database's encoding.
+/// A role's name, in the database's encoding. Of a role that was dropped while its session goes on, what is still
+/// known: its OID.
 pub fn role_name(role: pg_sys::Oid) -> Vec<u8> {
+    existing_role_name(role).unwrap_or_else(|| role.to_u32().to_string().into_bytes())
+}
+
+/// The same of a role that exists.
+pub fn existing_role_name(role: pg_sys::Oid) -> Option<Vec<u8>> {
     // SAFETY: with noerr the result is null or a C string in the current memory context, copied here.
     unsafe {
         let name = pg_sys::GetUserNameFromId(role, true);
-        if name.is_null() {
-            // Dropped while its session goes on: what is still known of it.
-            return role.to_u32().to_string().into_bytes();
-        }
-        CStr::from_ptr(name).to_bytes().to_vec()
+        (!name.is_null()).then(|| CStr::from_ptr(name).to_bytes().to_vec())
     }
 }
 

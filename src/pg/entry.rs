@@ -11,7 +11,8 @@ use crate::error::{Error, Result};
 use crate::matching::{self, CachedPattern};
 use crate::{capture, ddl, maintain, record, track};
 
-fn or_raise<T>(result: Result<T>) -> T {
+/// What a room returned; its error is raised.
+pub(super) fn or_raise<T>(result: Result<T>) -> T {
     result.unwrap_or_else(|error| error.raise())
 }
 
@@ -37,6 +38,8 @@ macro_rules! sql_function {
         }
     };
 }
+
+pub(super) use sql_function;
 
 sql_function!(
     /// `audit.capture()`: the row and TRUNCATE trigger of tracked tables.

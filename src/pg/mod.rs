@@ -3,8 +3,9 @@
 //! | file | door to |
 //! |---|---|
 //! | [`entry`] | the C symbols that SQL calls, each handing over to a room of `src/` |
-//! | [`arguments`], [`command`] | what a SQL function is called with; commands put together by SQL |
-//! | [`value`], [`row`], [`list`] | datums, open tables and their rows: what the writer hands on; lists |
+//! | [`access`] | likewise, of who may read what |
+//! | [`arguments`], [`command`], [`query`] | what a SQL function is called with; commands put together by SQL; queries of our own |
+//! | [`value`], [`row`], [`list`], [`array`] | datums, open tables and their rows: what the writer hands on; lists, arrays |
 //! | [`trigger_call`] | what a trigger is given |
 //! | [`encode`], [`output`] | one column's value as JSONB, as text |
 //! | [`condition`], [`condition_text`], [`caught`] | conditions over rows: evaluated, read, and what is wrong with them |
@@ -16,7 +17,9 @@
 //! | [`event_table`] | the event log as a table: its partitions, rows and indexes |
 #![allow(unsafe_code)]
 
+pub mod access;
 pub mod arguments;
+pub mod array;
 pub mod catalog;
 pub mod caught;
 pub mod command;
@@ -31,6 +34,7 @@ pub mod invalidation;
 pub mod list;
 pub mod lookup;
 pub mod output;
+pub mod query;
 pub mod row;
 pub mod scope;
 pub mod session;

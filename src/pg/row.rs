@@ -57,6 +57,25 @@ impl<'a> Relation<'a> {
         unsafe { (*self.relation.rd_rel).relkind as u8 == pg_sys::RELKIND_PARTITIONED_TABLE }
     }
 
+    /// Whether it has rows that a query can read: a table, a view or a materialised view.
+    pub fn can_be_read(&self) -> bool {
+        // SAFETY: an open relation has its pg_class row at hand.
+        let kind = unsafe { (*self.relation.rd_rel).relkind as u8 };
+        [
+            pg_sys::RELKIND_RELATION,
+            pg_sys::RELKIND_PARTITIONED_TABLE,
+            pg_sys::RELKIND_VIEW,
+            pg_sys::RELKIND_MATVIEW,
+        ]
+        .contains(&kind)
+    }
+
+    /// Whether it ends with its session.
+    pub fn is_temporary(&self) -> bool {
+        // SAFETY: an open relation has its pg_class row at hand.
+        unsafe { (*self.relation.rd_rel).relpersistence as u8 == pg_sys::RELPERSISTENCE_TEMP }
+    }
+
     /// Whether it is an ordinary table that survives a crash.
     pub fn is_permanent(&self) -> bool {
         // SAFETY: an open relation has its pg_class row at hand.

@@ -70,6 +70,18 @@ pub fn outer_role() -> pg_sys::Oid {
     unsafe { pg_sys::GetOuterUserId() }
 }
 
+/// The role whose rights are in force: inside a SECURITY DEFINER function its owner.
+pub fn current_role() -> pg_sys::Oid {
+    // SAFETY: reads a variable of the backend.
+    unsafe { pg_sys::GetUserId() }
+}
+
+/// Whether the current role has the rights of `role`: it is that role, a member that inherits, or a superuser.
+pub fn has_privileges_of(role: pg_sys::Oid) -> bool {
+    // SAFETY: looks memberships up.
+    unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), role) }
+}
+
 /// `application_name`, empty if unset.
 pub fn application_name() -> &'static [u8] {
     // SAFETY: the setting is null or a C string, which no Rust code holds across a call that could set it.

@@ -169,6 +169,27 @@ impl Text {
     }
 }
 
+/// Byte by byte, as COLLATE "C" has it.
+impl Ord for Text {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.bytes().cmp(other.bytes())
+    }
+}
+
+impl PartialOrd for Text {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Text {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for Text {}
+
 /// The longest identifier that is stored whole, in bytes: three of them fit into an index entry, which holds 2,704.
 const LONGEST_IDENTIFIER: usize = 800;
 
@@ -191,6 +212,11 @@ pub fn shorter_identifier(value: Value<'_>) -> Option<Text> {
             .expect("md5 returns a value");
         Some(Text::new(&[&bytes[..kept], b" md5:", varlena_bytes(digest)].concat()))
     }
+}
+
+/// An identifier as events hold it.
+pub fn stored_identifier(id: Text) -> Text {
+    shorter_identifier(id.value()).unwrap_or(id)
 }
 
 /// Begins a text at the end of `buffer`; append its bytes, then call [`finish_text`].

@@ -1,0 +1,175 @@
+//! The C symbols of `sql/25_access.sql`: who may read what.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use pgrx::{PgMemoryContexts, pg_guard, pg_sys};
+
+use super::arguments::Arguments;
+use super::array;
+use super::entry::{or_raise, sql_function};
+use super::value::varlena_bytes;
+use crate::rights::Rights;
+use crate::{admin_source, admins};
+
+sql_function!(
+    /// `audit.grant_admin(…)`.
+    audit_grant_admin, pg_finfo_audit_grant_admin, grant
+);
+
+unsafe fn grant(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: fcinfo is this call's.
+    or_raise(admins::grant(unsafe { arguments(fcinfo) }));
+    pg_sys::Datum::null()
+}
+
+sql_function!(
+    /// `audit.revoke_admin(…)`.
+    audit_revoke_admin, pg_finfo_audit_revoke_admin, revoke
+);
+
+unsafe fn revoke(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: fcinfo is this call's.
+    or_raise(admins::revoke(unsafe { arguments(fcinfo) }));
+    pg_sys::Datum::null()
+}
+
+/// # Safety
+/// `fcinfo` must be that of a function declared with a text, a regrole, two texts and a boolean.
+unsafe fn arguments(fcinfo: pg_sys::FunctionCallInfo) -> admins::Grant {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let given = Arguments::new(fcinfo);
+        admins::Grant {
+            actor_id: given.varlena(0),
+            db_role: given.oid(1),
+            organisation_id: given.varlena(2),
+            project_id: given.varlena(3),
+            instance_owner: given.boolean(4),
+        }
+    }
+}
+
+sql_function!(
+    /// `audit.use_admins_from(source)`.
+    audit_use_admins_from, pg_finfo_audit_use_admins_from, use_admins_from
+);
+
+unsafe fn use_admins_from(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: a function of one regclass.
+    or_raise(admin_source::use_from(unsafe { Arguments::new(fcinfo).oid(0) }));
+    pg_sys::Datum::null()
+}
+
+sql_function!(
+    /// `audit.set_organisation(organisation_id, enterprise)`.
+    audit_set_organisation, pg_finfo_audit_set_organisation, set_organisation
+);
+
+unsafe fn set_organisation(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: a function of a text and a boolean.
+    unsafe {
+        let given = Arguments::new(fcinfo);
+        or_raise(admins::set_organisation(given.varlena(0), given.boolean(1)));
+    }
+    pg_sys::Datum::null()
+}
+
+sql_function!(
+    /// `audit.readable_organisations()`.
+    audit_readable_organisations, pg_finfo_audit_readable_organisations, readable_organisations
+);
+
+unsafe fn readable_organisations(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: fcinfo is this call's.
+    array::of_texts(unsafe { rights(fcinfo) }.organisations.iter())
+}
+
+sql_function!(
+    /// `audit.readable_projects()`.
+    audit_readable_projects, pg_finfo_audit_readable_projects, readable_projects
+);
+
+unsafe fn readable_projects(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: fcinfo is this call's.
+    array::of_texts(unsafe { rights(fcinfo) }.projects.iter())
+}
+
+sql_function!(
+    /// `audit.readable_pairs()`.
+    audit_readable_pairs, pg_finfo_audit_readable_pairs, readable_pairs
+);
+
+unsafe fn readable_pairs(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: fcinfo is this call's.
+    let rights = unsafe { rights(fcinfo) };
+    array::of_texts(rights.pairs.iter().flat_map(|(organisation, project)| [organisation, project]))
+}
+
+sql_function!(
+    /// `audit.readable_from()`.
+    audit_readable_from, pg_finfo_audit_readable_from, readable_from
+);
+
+unsafe fn readable_from(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: fcinfo is this call's; sixteen zero bytes are a uuid.
+    unsafe {
+        if rights(fcinfo).instance_owner {
+            return pg_sys::Datum::from(pg_sys::palloc0(16));
+        }
+        (*fcinfo).isnull = true;
+    }
+    pg_sys::Datum::null()
+}
+
+sql_function!(
+    /// `audit.is_readable_pair(pairs, organisation_id, project_id)`.
+    audit_is_readable_pair, pg_finfo_audit_is_readable_pair, is_readable_pair
+);
+
+unsafe fn is_readable_pair(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: a function of a text[] and two texts, which live as long as the call.
+    unsafe {
+        let given = (*fcinfo).args.as_slice(3);
+        let holds = !given.iter().any(|argument| argument.isnull)
+            && array::texts(given[0].value).chunks_exact(2).any(|pair| {
+                pair[0] == Some(varlena_bytes(given[1].value))
+                    && pair[1] == Some(varlena_bytes(given[2].value))
+            });
+        pg_sys::Datum::from(holds)
+    }
+}
+
+thread_local! {
+    /// The rights that running statements go by, by the memory that a statement has of its own.
+    static OF_STATEMENTS: RefCell<Vec<(pg_sys::MemoryContext, Rc<Rights>)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Forgets a statement's rights when its memory goes.
+struct Forget(pg_sys::MemoryContext);
+
+impl Drop for Forget {
+    fn drop(&mut self) {
+        OF_STATEMENTS.with_borrow_mut(|known| known.retain(|(memory, _)| *memory != self.0));
+    }
+}
+
+/// The session's rights, read once for each statement: the functions that it calls keep what they need in its memory.
+///
+/// # Safety
+/// `fcinfo` must be what PostgreSQL passed to a function.
+unsafe fn rights(fcinfo: pg_sys::FunctionCallInfo) -> Rc<Rights> {
+    // SAFETY: as the caller promises.
+    let Some(info) = (unsafe { (*fcinfo).flinfo.as_ref() }) else {
+        return Rc::new(or_raise(Rights::of_session()));
+    };
+    let memory = info.fn_mcxt;
+    let known = OF_STATEMENTS
+        .with_borrow(|known| known.iter().find(|known| known.0 == memory).map(|known| known.1.clone()));
+    known.unwrap_or_else(|| {
+        let rights = Rc::new(or_raise(Rights::of_session()));
+        OF_STATEMENTS.with_borrow_mut(|known| known.push((memory, rights.clone())));
+        PgMemoryContexts::For(memory).leak_and_drop_on_delete(Forget(memory));
+        rights
+    })
+}

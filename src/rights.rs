@@ -1,0 +1,114 @@
+//! Who reads what: the rights of whoever is asking, from `audit.admin` and the application's own tables.
+//!
+//! The policy of `audit.event` and `audit.log` both go by these.
+
+use std::ffi::CStr;
+
+use pgrx::pg_sys;
+
+use crate::admin_source;
+use crate::error::Result;
+use crate::pg::query::{self, Found, Parameter};
+use crate::pg::scope::as_extension_owner;
+use crate::pg::session;
+use crate::pg::value::{Text, stored_identifier};
+use crate::settings;
+
+/// What a principal may read. All lists are sorted, so that membership is a binary search.
+#[derive(Default)]
+pub struct Rights {
+    /// Everything.
+    pub instance_owner: bool,
+    /// Organisations, by id.
+    pub organisations: Vec<Text>,
+    /// Projects, by id, in whatever organisation.
+    pub projects: Vec<Text>,
+    /// Projects by the pair of organisation and project.
+    pub pairs: Vec<(Text, Text)>,
+}
+
+/// Whom the session speaks for.
+enum Principal {
+    /// `audit.actor_id`, where PostgreSQL let the session set it.
+    Actor(Text),
+    /// Otherwise the current role.
+    Role(pg_sys::Oid),
+}
+
+const OF_ACTOR: &CStr =
+    c"SELECT organisation_id, project_id, instance_owner FROM audit.admin WHERE actor_id = $1";
+// A role's OID can come back as another role's, and its name as well: both have to agree.
+const OF_ROLE: &CStr = c"SELECT a.organisation_id, a.project_id, a.instance_owner
+    FROM audit.admin a JOIN pg_authid r ON r.oid = a.db_role_oid AND r.rolname = a.db_role
+    WHERE a.actor_id IS NULL AND a.db_role_oid = $1";
+const UNLIKE_DEFAULT: &CStr =
+    c"SELECT organisation_id FROM audit.organisation WHERE organisation_id = ANY ($1) AND enterprise <> $2";
+
+impl Rights {
+    /// The rights of the session's principal, as the calling statement sees them.
+    pub fn of_session() -> Result<Self> {
+        let principal = match settings::actor_id() {
+            Some(actor) => Principal::Actor(stored_identifier(Text::new(actor.to_bytes()))),
+            None => Principal::Role(session::current_role()),
+        };
+        let mut rights = Self::default();
+        as_extension_owner(|| match &principal {
+            Principal::Actor(actor) => {
+                query::read(OF_ACTOR, &[Parameter::Text(Some(actor))], |row| rights.add(&row));
+            }
+            Principal::Role(role) => {
+                query::read(OF_ROLE, &[Parameter::Oid(Some(*role))], |row| rights.add(&row));
+            }
+        });
+        if let Principal::Actor(actor) = &principal {
+            admin_source::read(actor, |row| rights.add(row))?;
+        }
+        rights.organisations.sort();
+        rights.organisations.dedup();
+        rights.keep_enterprise();
+        rights.projects.sort();
+        rights.projects.dedup();
+        rights.pairs.sort();
+        rights.pairs.dedup();
+        Ok(rights)
+    }
+
+    /// Adds what one row grants: organisation, project, instance owner. One that names no scope grants nothing.
+    fn add(&mut self, row: &Found) {
+        self.instance_owner |= row.boolean(3) == Some(true);
+        let scope = |column| row.text(column).filter(|id| !id.bytes().is_empty()).map(stored_identifier);
+        match (scope(1), scope(2)) {
+            (Some(organisation), None) => self.organisations.push(organisation),
+            (None, Some(project)) => self.projects.push(project),
+            (Some(organisation), Some(project)) => self.pairs.push((organisation, project)),
+            (None, None) => {}
+        }
+    }
+
+    /// Without the enterprise feature the role of organisation admin opens nothing.
+    fn keep_enterprise(&mut self) {
+        if self.organisations.is_empty() {
+            return;
+        }
+        let default = settings::enterprise();
+        let mut others = Vec::new();
+        let parameters = [Parameter::Texts(&self.organisations), Parameter::Boolean(default)];
+        as_extension_owner(|| query::read(UNLIKE_DEFAULT, &parameters, |row| others.extend(row.text(1))));
+        self.organisations.retain(|organisation| others.contains(organisation) != default);
+    }
+
+    /// Whether they open an event of this organisation and project.
+    pub fn open(&self, organisation: Option<&Text>, project: Option<&Text>) -> bool {
+        let holds = |list: &[Text], id: Option<&Text>| id.is_some_and(|id| list.binary_search(id).is_ok());
+        self.instance_owner
+            || holds(&self.organisations, organisation)
+            || holds(&self.projects, project)
+            || match (organisation, project) {
+                (Some(organisation), Some(project)) => self
+                    .pairs
+                    .binary_search_by(|pair| (&pair.0, &pair.1).cmp(&(organisation, project)))
+                    .is_ok(),
+                _ => false,
+            }
+    }
+}
