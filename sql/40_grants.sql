@@ -55,5 +55,7 @@ GRANT SELECT ON audit.tracked_table, audit.catalogue, audit.admin, audit.admin_s
 GRANT EXECUTE ON FUNCTION audit.record(text, text, text, text, text, jsonb, jsonb, jsonb) TO audit_writer;
 GRANT SET ON PARAMETER audit.actor_id, audit.actor_type, audit.metadata TO audit_writer;
 
-GRANT SELECT ON audit.event, audit.catalogue TO audit_reader;
-GRANT EXECUTE ON FUNCTION audit.check_pattern(text), audit.default_pattern(text), audit.to_json(audit.event) TO audit_reader;
+GRANT SELECT ON audit.event, audit.organisation_log, audit.project_log, audit.catalogue TO audit_reader;
+GRANT EXECUTE ON FUNCTION audit.log(text, text, text, uuid, int, text, text, text, timestamptz, timestamptz),
+                          audit.history(text, text, uuid, int),
+                          audit.check_pattern(text), audit.default_pattern(text), audit.to_json(audit.event) TO audit_reader;

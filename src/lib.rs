@@ -10,10 +10,12 @@ pub mod capture;
 pub mod columns;
 pub mod ddl;
 pub mod error;
+pub mod log;
 pub mod maintain;
 pub mod matching;
 pub mod moves;
 pub mod near;
+pub mod page;
 pub mod pg;
 pub mod record;
 pub mod relations;
@@ -33,7 +35,8 @@ pg_module_magic!();
 extension_sql_file!("../sql/10_schema.sql", name = "schema", bootstrap);
 extension_sql_file!("../sql/20_api.sql", name = "api", requires = ["schema"]);
 extension_sql_file!("../sql/25_access.sql", name = "access", requires = ["api"]);
-extension_sql_file!("../sql/30_catalogue.sql", name = "catalogue", requires = ["access"]);
+extension_sql_file!("../sql/26_reading.sql", name = "reading", requires = ["access"]);
+extension_sql_file!("../sql/30_catalogue.sql", name = "catalogue", requires = ["reading"]);
 extension_sql_file!("../sql/40_grants.sql", name = "grants", requires = ["catalogue"], finalize);
 
 #[cfg(any(test, feature = "pg_test"))]

@@ -98,17 +98,17 @@ impl Rights {
     }
 
     /// Whether they open an event of this organisation and project.
-    pub fn open(&self, organisation: Option<&Text>, project: Option<&Text>) -> bool {
-        let holds = |list: &[Text], id: Option<&Text>| id.is_some_and(|id| list.binary_search(id).is_ok());
+    pub fn open(&self, organisation: Option<&[u8]>, project: Option<&[u8]>) -> bool {
+        let holds = |list: &[Text], id: Option<&[u8]>| {
+            id.is_some_and(|id| list.binary_search_by(|text| text.bytes().cmp(id)).is_ok())
+        };
+        let pair = |(organisation, project): (&[u8], &[u8])| {
+            let order = |pair: &(Text, Text)| (pair.0.bytes(), pair.1.bytes()).cmp(&(organisation, project));
+            self.pairs.binary_search_by(order).is_ok()
+        };
         self.instance_owner
             || holds(&self.organisations, organisation)
             || holds(&self.projects, project)
-            || match (organisation, project) {
-                (Some(organisation), Some(project)) => self
-                    .pairs
-                    .binary_search_by(|pair| (&pair.0, &pair.1).cmp(&(organisation, project)))
-                    .is_ok(),
-                _ => false,
-            }
+            || organisation.zip(project).is_some_and(pair)
     }
 }

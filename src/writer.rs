@@ -7,7 +7,8 @@ use pgrx::{PgSqlErrorCode, pg_sys};
 
 use crate::actor;
 use crate::error::{Error, Result};
-use crate::pg::event_table::{self, Column, Record};
+use crate::pg::event_columns::Column;
+use crate::pg::event_table::{self, Record};
 use crate::pg::session;
 use crate::pg::value::{Text, Value, shorter_identifier};
 

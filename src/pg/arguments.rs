@@ -35,6 +35,25 @@ impl<'a> Arguments<'a> {
         self.datum(n).map(|datum| datum.value() as u8 != 0)
     }
 
+    /// Argument `n`, an integer.
+    pub fn integer(&self, n: usize) -> Option<i32> {
+        self.datum(n).map(|datum| datum.value() as i32)
+    }
+
+    /// Argument `n`, a timestamptz.
+    pub fn timestamp(&self, n: usize) -> Option<i64> {
+        self.datum(n).map(|datum| datum.value() as i64)
+    }
+
+    /// Argument `n`, a uuid.
+    ///
+    /// # Safety
+    /// The argument must be declared as uuid.
+    pub unsafe fn uuid(&self, n: usize) -> Option<[u8; 16]> {
+        // SAFETY: as the caller promises; a uuid is sixteen bytes.
+        self.datum(n).map(|datum| unsafe { *datum.cast_mut_ptr::<[u8; 16]>() })
+    }
+
     /// A copy of argument `n`, a text or jsonb.
     ///
     /// # Safety

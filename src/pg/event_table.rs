@@ -12,59 +12,12 @@ use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use pgrx::{PgSqlErrorCode, pg_sys};
 
 use super::catalog;
+use super::event_columns::{self, ALWAYS_FILLED, Column, NAMES};
 use super::output::PlanMemory;
 use super::row::index_oids;
 use super::session;
 use super::value::Value;
 use crate::error::{Error, Result};
-
-/// The columns of an event, in the order of `audit.event`.
-#[derive(Clone, Copy)]
-#[allow(missing_docs)]
-pub enum Column {
-    EventId,
-    OccurredAt,
-    TransactionId,
-    Action,
-    ResourceType,
-    ResourceId,
-    ActorId,
-    ActorType,
-    OrganisationId,
-    ProjectId,
-    BeforeState,
-    AfterState,
-    Metadata,
-    SessionRole,
-    DbRole,
-    ApplicationName,
-    ClientAddr,
-    TableName,
-}
-
-const NAMES: [&str; 18] = [
-    "event_id",
-    "occurred_at",
-    "transaction_id",
-    "action",
-    "resource_type",
-    "resource_id",
-    "actor_id",
-    "actor_type",
-    "organisation_id",
-    "project_id",
-    "before_state",
-    "after_state",
-    "metadata",
-    "session_role",
-    "db_role",
-    "application_name",
-    "client_addr",
-    "table_name",
-];
-
-/// The first so many columns are never NULL: the writer always fills them.
-const ALWAYS_FILLED: usize = Column::Action as usize + 1;
 
 /// One event's values, by [`Column`].
 pub struct Record<'a>([Option<Value<'a>>; NAMES.len()]);
@@ -392,19 +345,7 @@ unsafe fn describe(relation: pg_sys::Relation) -> Result<Partition> {
         }
         let descriptor = &*(*relation).rd_att;
         let attributes = descriptor.attrs.as_slice(descriptor.natts as usize);
-        let mut positions = [0; NAMES.len()];
-        for (name, position) in NAMES.iter().zip(&mut positions) {
-            *position = attributes
-                .iter()
-                .position(|a| !a.attisdropped && pgrx::name_data_to_str(&a.attname) == *name)
-                .ok_or_else(|| {
-                    Error::new(
-                        PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
-                        format!("a partition of audit.event has no column \"{name}\""),
-                    )
-                    .hint("Attach partitions that were made LIKE audit.event_default INCLUDING ALL.")
-                })?;
-        }
+        let positions = event_columns::positions((*relation).rd_att)?;
         let filled = &positions[..ALWAYS_FILLED];
         let mut needs_executor =
             attributes.iter().enumerate().any(|(position, a)| a.attnotnull && !filled.contains(&position))

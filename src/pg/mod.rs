@@ -3,7 +3,7 @@
 //! | file | door to |
 //! |---|---|
 //! | [`entry`] | the C symbols that SQL calls, each handing over to a room of `src/` |
-//! | [`access`] | likewise, of who may read what |
+//! | [`access`], [`reading`] | likewise, of who may read what, and of reading it |
 //! | [`arguments`], [`command`], [`query`] | what a SQL function is called with; commands put together by SQL; queries of our own |
 //! | [`value`], [`row`], [`list`], [`array`] | datums, open tables and their rows: what the writer hands on; lists, arrays |
 //! | [`trigger_call`] | what a trigger is given |
@@ -14,7 +14,8 @@
 //! | [`catalog`], [`invalidation`] | names, keys and types; and being told when they change |
 //! | [`session`], [`guc`] | who is connected, what time it is, what they set |
 //! | [`scope`] | doing something as the extension's owner, or under settings of our own |
-//! | [`event_table`] | the event log as a table: its partitions, rows and indexes |
+//! | [`event_table`], [`event_columns`] | the event log as a table that rows go into: its partitions, columns and indexes |
+//! | [`event_reader`], [`event_set`] | the event log as indexes that rows are read by; the rows that a function returns |
 #![allow(unsafe_code)]
 
 pub mod access;
@@ -28,6 +29,9 @@ pub mod condition_text;
 pub mod ddl_command;
 pub mod encode;
 pub mod entry;
+pub mod event_columns;
+pub mod event_reader;
+pub mod event_set;
 pub mod event_table;
 pub mod guc;
 pub mod invalidation;
@@ -35,6 +39,7 @@ pub mod list;
 pub mod lookup;
 pub mod output;
 pub mod query;
+pub mod reading;
 pub mod row;
 pub mod scope;
 pub mod session;

@@ -20,6 +20,11 @@ pub fn timestamp(micros: u64) -> i64 {
     micros as i64 - EPOCH
 }
 
+/// A timestamptz as microseconds since 1970; what is before is 1970, and infinity as late as can be.
+pub fn micros(timestamp: i64) -> u64 {
+    timestamp.saturating_add(EPOCH).max(0) as u64
+}
+
 /// The current top-level transaction's id, assigned if it has none yet.
 pub fn transaction_id() -> u64 {
     // SAFETY: a trigger runs inside a transaction.

@@ -112,6 +112,13 @@ impl Generator {
     }
 }
 
+/// The least id of an event at `micros` since 1970 or later: what ids of a period are compared with.
+pub fn first_at(micros: u64) -> [u8; 16] {
+    /// What 48 bits of milliseconds and their microseconds can hold.
+    const LAST: u64 = (1 << 48) * 1000 - 1;
+    encode(u128::from(micros.min(LAST)) << TAIL)
+}
+
 fn encode(place: u128) -> [u8; 16] {
     let (micros, tail) = ((place >> TAIL) as u64, place as u64 & ((1 << TAIL) - 1));
     let high = ((micros / 1000) << 16) | 0x7000 | (micros % 1000);
@@ -125,6 +132,16 @@ fn encode(place: u128) -> [u8; 16] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_of_a_period_lie_between_its_bounds() {
+        let mut generator = Generator::new(1);
+        for now in [0, 999, 1000, 1_700_000_000_123_456] {
+            let (time, id) = generator.next(now, 1, 1);
+            assert!(first_at(time) <= id && id < first_at(time + 1), "{now}");
+        }
+        assert_eq!(first_at(u64::MAX)[..6], [0xff; 6]);
+    }
     use proptest::prelude::*;
 
     proptest! {

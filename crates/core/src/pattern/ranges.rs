@@ -52,6 +52,12 @@ impl Pattern {
         self.exclude.is_empty() && self.include.iter().all(Term::is_its_range)
     }
 
+    /// Whether the pattern shows everything.
+    pub fn shows_all(&self) -> bool {
+        self.exclude.is_empty()
+            && self.include.iter().any(|term| term.is_its_range() && term.range().high.is_none())
+    }
+
     /// All that the pattern shows, in byte order, where that is a list: without a star in an included term.
     pub fn exact(&self) -> Option<Vec<&[u8]>> {
         if self.include.iter().any(|term| term.suffix.is_some()) {

@@ -1,0 +1,106 @@
+//! The columns of an event, and where they stand in a partition's rows.
+
+use pgrx::{PgSqlErrorCode, pg_sys};
+
+use crate::error::{Error, Result};
+
+/// The columns of an event, in the order of `audit.event`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Column {
+    EventId,
+    OccurredAt,
+    TransactionId,
+    Action,
+    ResourceType,
+    ResourceId,
+    ActorId,
+    ActorType,
+    OrganisationId,
+    ProjectId,
+    BeforeState,
+    AfterState,
+    Metadata,
+    SessionRole,
+    DbRole,
+    ApplicationName,
+    ClientAddr,
+    TableName,
+}
+
+impl Column {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        NAMES[self as usize]
+    }
+}
+
+/// All of them.
+pub(super) const ALL: [Column; 18] = [
+    Column::EventId,
+    Column::OccurredAt,
+    Column::TransactionId,
+    Column::Action,
+    Column::ResourceType,
+    Column::ResourceId,
+    Column::ActorId,
+    Column::ActorType,
+    Column::OrganisationId,
+    Column::ProjectId,
+    Column::BeforeState,
+    Column::AfterState,
+    Column::Metadata,
+    Column::SessionRole,
+    Column::DbRole,
+    Column::ApplicationName,
+    Column::ClientAddr,
+    Column::TableName,
+];
+
+/// Their names.
+pub(super) const NAMES: [&str; 18] = [
+    "event_id",
+    "occurred_at",
+    "transaction_id",
+    "action",
+    "resource_type",
+    "resource_id",
+    "actor_id",
+    "actor_type",
+    "organisation_id",
+    "project_id",
+    "before_state",
+    "after_state",
+    "metadata",
+    "session_role",
+    "db_role",
+    "application_name",
+    "client_addr",
+    "table_name",
+];
+
+/// The first so many columns are never NULL: the writer always fills them.
+pub(super) const ALWAYS_FILLED: usize = Column::Action as usize + 1;
+
+/// The position of each of [`NAMES`] in the rows that `descriptor` describes.
+///
+/// # Safety
+/// `descriptor` must be valid.
+pub(super) unsafe fn positions(descriptor: pg_sys::TupleDesc) -> Result<[usize; NAMES.len()]> {
+    // SAFETY: a valid descriptor holds natts attributes.
+    let attributes = unsafe { (*descriptor).attrs.as_slice((*descriptor).natts as usize) };
+    let mut positions = [0; NAMES.len()];
+    for (name, position) in NAMES.iter().zip(&mut positions) {
+        *position = attributes
+            .iter()
+            .position(|a| !a.attisdropped && pgrx::name_data_to_str(&a.attname) == *name)
+            .ok_or_else(|| {
+                Error::new(
+                    PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
+                    format!("a partition of audit.event has no column \"{name}\""),
+                )
+                .hint("Attach partitions that were made LIKE audit.event_default INCLUDING ALL.")
+            })?;
+    }
+    Ok(positions)
+}

@@ -1,0 +1,398 @@
+//! Reading the event log by its indexes, as the calling statement sees it: without planner, executor or privilege
+//! checks, which are the caller's business.
+
+use std::ffi::{CStr, c_int};
+
+use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
+use pgrx::{PgSqlErrorCode, pg_sys};
+
+use super::catalog;
+use super::event_columns::{self, ALL, Column, NAMES};
+use super::list::cells;
+use super::row::{Row, index_oids};
+use super::value::{Text, varlena_bytes};
+use crate::error::{Error, Result};
+
+/// An event's id, which compares as its sixteen bytes do.
+pub type Id = u128;
+/// Where a row version stands in its partition.
+pub type Place = pg_sys::ItemPointerData;
+
+/// The log, locked as a reader locks it.
+pub struct Log {
+    relation: pg_sys::Relation,
+    /// Its partitions, in no order.
+    pub partitions: Vec<Partition>,
+}
+
+impl Log {
+    /// Opens the log and its partitions.
+    pub fn open() -> Result<Self> {
+        let oid = catalog::own_table(c"event").ok_or_else(|| {
+            Error::new(PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE, "table audit.event does not exist")
+                .hint("The extension audit is damaged: restore the table.")
+        })?;
+        // SAFETY: closed in `drop`, or by the transaction's abort; the partition descriptor is copied at once.
+        let (relation, oids) = unsafe {
+            let relation = pg_sys::table_open(oid, pg_sys::AccessShareLock as i32);
+            let description = &*pg_sys::RelationGetPartitionDesc(relation, true);
+            let oids = match description.nparts {
+                0 => Vec::new(),
+                count => std::slice::from_raw_parts(description.oids, count as usize).to_vec(),
+            };
+            (relation, oids)
+        };
+        let mut log = Self { relation, partitions: Vec::with_capacity(oids.len()) };
+        for oid in oids {
+            log.partitions.push(Partition::open(oid)?);
+        }
+        Ok(log)
+    }
+
+    /// Whether the current role may select whole rows.
+    pub fn may_be_selected(&self) -> bool {
+        // SAFETY: looks a privilege up.
+        unsafe {
+            let mode = pg_sys::AclMode::from(pg_sys::ACL_SELECT);
+            pg_sys::pg_class_aclcheck((*self.relation).rd_id, pg_sys::GetUserId(), mode)
+                == pg_sys::AclResult::ACLCHECK_OK
+        }
+    }
+
+    /// Whether row-level security decides what the current role sees. An error where it has switched row-level
+    /// security off (`row_security`), as any query's.
+    pub fn has_row_security(&self) -> bool {
+        // SAFETY: looks up the table's row security and the role's exemption from it.
+        let kind = unsafe { pg_sys::check_enable_rls((*self.relation).rd_id, pg_sys::InvalidOid, false) };
+        u32::try_from(kind) == Ok(pg_sys::CheckEnableRlsResult::RLS_ENABLED)
+    }
+
+    /// The names of the table's policies.
+    pub fn policies(&self) -> Vec<String> {
+        // SAFETY: the relation is open; its description of policies is null or valid, and their names C strings.
+        unsafe {
+            let Some(description) = (*self.relation).rd_rsdesc.as_ref() else { return Vec::new() };
+            cells(description.policies)
+                .iter()
+                .map(|cell| {
+                    let policy: *const pg_sys::RowSecurityPolicy = cell.ptr_value.cast();
+                    catalog::to_utf8(CStr::from_ptr((*policy).policy_name).to_bytes())
+                })
+                .collect()
+        }
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: opened in `open`; the lock stays until the transaction ends.
+            unsafe { pg_sys::table_close(self.relation, pg_sys::NoLock as i32) }
+        }
+    }
+}
+
+/// An open partition.
+pub struct Partition {
+    relation: pg_sys::Relation,
+    slot: *mut pg_sys::TupleTableSlot,
+    positions: [usize; NAMES.len()],
+    indexes: Vec<(pg_sys::Oid, Vec<Column>)>,
+}
+
+impl Partition {
+    fn open(oid: pg_sys::Oid) -> Result<Self> {
+        // SAFETY: closed in `drop`, or by the transaction's abort.
+        unsafe {
+            let relation = pg_sys::table_open(oid, pg_sys::AccessShareLock as i32);
+            let slot = pg_sys::table_slot_create(relation, std::ptr::null_mut());
+            let mut partition = Self { relation, slot, positions: [0; NAMES.len()], indexes: Vec::new() };
+            partition.positions = event_columns::positions((*relation).rd_att)?;
+            partition.indexes = index_oids(relation)
+                .into_iter()
+                .filter_map(|index| Some((index, key_columns(index, &partition.positions)?)))
+                .collect();
+            Ok(partition)
+        }
+    }
+
+    /// The index on these columns, which end with `event_id`.
+    pub fn index(&self, columns: &[Column]) -> Option<Index<'_>> {
+        let (oid, _) = self.indexes.iter().find(|(_, keys)| keys == columns)?;
+        // SAFETY: closed in the index's `drop`, or by the transaction's abort.
+        let index = unsafe { pg_sys::index_open(*oid, pg_sys::AccessShareLock as i32) };
+        Some(Index { partition: self, relation: index, scans: columns.iter().map(|_| None).collect() })
+    }
+
+    /// Its name, for messages.
+    pub fn name(&self) -> String {
+        // SAFETY: the relation is open.
+        catalog::shown_name(unsafe { (*self.relation).rd_id })
+    }
+
+    /// The position of a column in its rows, by name.
+    pub(super) fn position(&self, name: &str) -> Option<usize> {
+        // SAFETY: the relation is open; its descriptor holds natts attributes.
+        let attributes =
+            unsafe { (*(*self.relation).rd_att).attrs.as_slice((*(*self.relation).rd_att).natts as usize) };
+        attributes.iter().position(|a| !a.attisdropped && pgrx::name_data_to_str(&a.attname) == name)
+    }
+
+    /// The event at a place that an index led to before, in this statement.
+    pub fn event_at(&self, mut place: Place) -> Option<Event<'_>> {
+        // SAFETY: every table access method has tuple_fetch_row_version; the statement has an active snapshot.
+        let found = unsafe {
+            let fetch = (*(*self.relation).rd_tableam).tuple_fetch_row_version.expect("tables fetch rows");
+            let snapshot = pg_sys::GetActiveSnapshot();
+            pg_guard_ffi_boundary(|| fetch(self.relation, &mut place, snapshot, self.slot))
+        };
+        found.then(|| self.event())
+    }
+
+    fn event(&self) -> Event<'_> {
+        // SAFETY: called when the slot holds a row; it keeps it until the next one is fetched, which takes the
+        // borrow's end.
+        Event { row: unsafe { Row::in_slot(self.slot) }, positions: &self.positions }
+    }
+}
+
+impl Drop for Partition {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: made in `open`; the lock stays until the transaction ends.
+            unsafe {
+                pg_sys::ExecDropSingleTupleTableSlot(self.slot);
+                pg_sys::table_close(self.relation, pg_sys::NoLock as i32);
+            }
+        }
+    }
+}
+
+/// The columns of an index that this walk can use: a whole b-tree on columns of events, ascending, text under "C".
+///
+/// # Safety
+/// `oid` must be an index of a table that is locked.
+unsafe fn key_columns(oid: pg_sys::Oid, positions: &[usize; NAMES.len()]) -> Option<Vec<Column>> {
+    // SAFETY: the index is closed here; its arrays hold as many entries as it has key columns.
+    unsafe {
+        let index = pg_sys::index_open(oid, pg_sys::AccessShareLock as i32);
+        let form = &*(*index).rd_index;
+        let keys = form.indnkeyatts as usize;
+        let plain = (*(*index).rd_rel).relam == pg_sys::BTREE_AM_OID
+            && form.indisvalid
+            && !form.indcheckxmin
+            && pg_sys::RelationGetIndexPredicate(index).is_null();
+        let column = |at: usize| {
+            let attnum = form.indkey.values.as_slice(keys)[at];
+            let position = positions.iter().position(|position| *position as i16 + 1 == attnum)?;
+            let column = ALL[position];
+            let fits = *(*index).rd_indoption.add(at) == 0
+                && match *(*index).rd_opfamily.add(at) {
+                    pg_sys::TEXT_BTREE_FAM_OID => {
+                        *(*index).rd_indcollation.add(at) == pg_sys::C_COLLATION_OID
+                    }
+                    UUID_BTREE_FAM_OID => column == Column::EventId,
+                    _ => false,
+                };
+            fits.then_some(column)
+        };
+        let columns = if plain { (0..keys).map(column).collect::<Option<Vec<_>>>() } else { None };
+        pg_sys::index_close(index, pg_sys::NoLock as i32);
+        columns.filter(|columns| columns.len() <= MOST_COLUMNS && columns.last() == Some(&Column::EventId))
+    }
+}
+
+/// More columns than that are no index of ours.
+const MOST_COLUMNS: usize = 8;
+/// `uuid_ops` of b-trees in `pg_opfamily`, which has no name in PostgreSQL's headers.
+const UUID_BTREE_FAM_OID: pg_sys::Oid = pg_sys::Oid::from_u32(2968);
+
+/// An index of a partition, on text columns and then `event_id`.
+pub struct Index<'a> {
+    partition: &'a Partition,
+    relation: pg_sys::Relation,
+    /// By the number of columns that they look at.
+    scans: Vec<Option<Scan>>,
+}
+
+/// A scan, with what its keys point to.
+struct Scan {
+    descriptor: pg_sys::IndexScanDesc,
+    texts: Vec<Option<Text>>,
+    id: Box<[u8; 16]>,
+}
+
+impl Index<'_> {
+    /// How many columns it has, `event_id` included.
+    fn width(&self) -> usize {
+        self.scans.len()
+    }
+
+    /// The next value of the column after those of `prefix` that is `from` or greater, where the columns before it are
+    /// as in `prefix` (`None` is NULL). It may be one that only rows have which the statement does not see.
+    pub fn value_from(&mut self, prefix: &[Option<Text>], from: &Text) -> Option<Text> {
+        let column = prefix.len();
+        let mut texts = prefix.to_vec();
+        texts.push(Some(from.clone()));
+        let scan = self.start(texts, None);
+        // SAFETY: the scan was started; what it points to stays until it goes on.
+        unsafe {
+            if pg_sys::index_getnext_tid(scan, pg_sys::ScanDirection::ForwardScanDirection).is_null() {
+                return None;
+            }
+            let (values, nulls) = self.entry(scan);
+            (!nulls[column]).then(|| Text::new(varlena_bytes(values[column])))
+        }
+    }
+
+    /// Turns to the entries whose text columns are `prefix` and whose id is `at_most` or less, newest first.
+    pub fn turn_to(&mut self, prefix: &[Option<Text>], at_most: Id) {
+        debug_assert_eq!(prefix.len() + 1, self.width(), "a prefix of all text columns");
+        self.start(prefix.to_vec(), Some(at_most));
+    }
+
+    /// The next entry's id; its row may be one that the statement does not see.
+    pub fn next_id(&mut self) -> Option<Id> {
+        let scan = self.scans.last()?.as_ref()?.descriptor;
+        // SAFETY: the scan was started by `turn_to`; its last column is a uuid that is not NULL.
+        unsafe {
+            if pg_sys::index_getnext_tid(scan, pg_sys::ScanDirection::BackwardScanDirection).is_null() {
+                return None;
+            }
+            let (values, _) = self.entry(scan);
+            let id: *const [u8; 16] = values[self.width() - 1].cast_mut_ptr();
+            Some(Id::from_be_bytes(id.read()))
+        }
+    }
+
+    /// The event of the entry that `next_id` came to, and its place, if the statement sees it.
+    pub fn event(&mut self) -> Option<(Event<'_>, Place)> {
+        let scan = self.scans.last()?.as_ref()?.descriptor;
+        // SAFETY: the scan stands on an entry; the slot is the partition's.
+        unsafe {
+            if !pg_sys::index_fetch_heap(scan, self.partition.slot) {
+                return None;
+            }
+            Some((self.partition.event(), (*self.partition.slot).tts_tid))
+        }
+    }
+
+    /// Starts the scan for entries whose first columns are `texts` and then, with an id, `event_id` that or less;
+    /// without one, the last of `texts` or greater.
+    fn start(&mut self, texts: Vec<Option<Text>>, at_most: Option<Id>) -> pg_sys::IndexScanDesc {
+        let count = texts.len() + usize::from(at_most.is_some());
+        let (relation, heap) = (self.relation, self.partition.relation);
+        let scan = self.scans[count - 1].get_or_insert_with(|| Scan {
+            // SAFETY: both relations are open, and the statement has an active snapshot, which outlives the scan.
+            descriptor: unsafe {
+                let snapshot = pg_sys::GetActiveSnapshot();
+                let scan = pg_sys::index_beginscan(heap, relation, snapshot, count as i32, 0);
+                (*scan).xs_want_itup = true;
+                scan
+            },
+            texts: Vec::new(),
+            id: Box::default(),
+        });
+        scan.texts = texts;
+        *scan.id = at_most.unwrap_or_default().to_be_bytes();
+        let texts = scan.texts.iter().enumerate().map(|(at, text)| match text {
+            None => is_null(at),
+            Some(text) if at_most.is_none() && at + 1 == count => {
+                key(at, pg_sys::BTGreaterEqualStrategyNumber, pg_sys::F_TEXT_GE, text.value().datum())
+            }
+            Some(text) => key(at, pg_sys::BTEqualStrategyNumber, pg_sys::F_TEXTEQ, text.value().datum()),
+        });
+        let id = pg_sys::Datum::from(scan.id.as_ptr());
+        let mut keys: Vec<_> = texts
+            .chain(at_most.map(|_| key(count - 1, pg_sys::BTLessEqualStrategyNumber, pg_sys::F_UUID_LE, id)))
+            .collect();
+        // SAFETY: as many keys as the scan was begun with; what they point to lives as long as the scan.
+        unsafe {
+            pg_sys::index_rescan(scan.descriptor, keys.as_mut_ptr(), count as i32, std::ptr::null_mut(), 0);
+        }
+        scan.descriptor
+    }
+
+    /// The columns of the entry that a scan stands on.
+    ///
+    /// # Safety
+    /// It must stand on one.
+    unsafe fn entry(
+        &self,
+        scan: pg_sys::IndexScanDesc,
+    ) -> ([pg_sys::Datum; MOST_COLUMNS], [bool; MOST_COLUMNS]) {
+        let mut values = [pg_sys::Datum::null(); MOST_COLUMNS];
+        let mut nulls = [true; MOST_COLUMNS];
+        // SAFETY: the entry has `width` columns, at most as many as there is room for (`key_columns` sees to it).
+        unsafe {
+            pg_sys::index_deform_tuple(
+                (*scan).xs_itup,
+                (*scan).xs_itupdesc,
+                values.as_mut_ptr(),
+                nulls.as_mut_ptr(),
+            );
+        }
+        (values, nulls)
+    }
+}
+
+impl Drop for Index<'_> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: begun in `start` and opened in `Partition::index`; the lock stays until the transaction ends.
+            unsafe {
+                for scan in self.scans.iter().flatten() {
+                    pg_sys::index_endscan(scan.descriptor);
+                }
+                pg_sys::index_close(self.relation, pg_sys::NoLock as i32);
+            }
+        }
+    }
+}
+
+/// A condition on the column at `position`.
+fn key(position: usize, strategy: u32, function: u32, argument: pg_sys::Datum) -> pg_sys::ScanKeyData {
+    let mut key = pg_sys::ScanKeyData::default();
+    // SAFETY: fills the key in; the function is one of PostgreSQL's own for the column's type.
+    unsafe {
+        pg_sys::ScanKeyEntryInitialize(
+            &mut key,
+            0,
+            position as i16 + 1,
+            strategy as u16,
+            pg_sys::InvalidOid,
+            pg_sys::C_COLLATION_OID,
+            pg_sys::Oid::from(function),
+            argument,
+        );
+    }
+    key
+}
+
+/// The condition that the column at `position` is NULL.
+fn is_null(position: usize) -> pg_sys::ScanKeyData {
+    pg_sys::ScanKeyData {
+        sk_flags: (pg_sys::SK_ISNULL | pg_sys::SK_SEARCHNULL) as c_int,
+        sk_attno: position as i16 + 1,
+        ..Default::default()
+    }
+}
+
+/// An event, as long as nothing else is read from its partition.
+pub struct Event<'a> {
+    row: Row<'a>,
+    positions: &'a [usize; NAMES.len()],
+}
+
+impl<'a> Event<'a> {
+    /// A column that is a text.
+    pub fn text(&self, column: Column) -> Option<&'a [u8]> {
+        // SAFETY: the column is declared as text.
+        self.row.get(self.positions[column as usize]).map(|value| unsafe { varlena_bytes(value.datum()) })
+    }
+
+    /// Its row, in the order of the partition's columns.
+    pub(super) fn row(&self) -> Row<'a> {
+        self.row
+    }
+}
