@@ -1,30 +1,30 @@
 //! The C symbols that `sql/` declares. Each unpacks its arguments, hands over to a room and raises its errors.
 
 use pgrx::prelude::*;
-use pgrx::{PgMemoryContexts, PgSqlErrorCode, pg_guard, pg_sys};
+use pgrx::{PgSqlErrorCode, pg_guard, pg_sys};
 
 use super::arguments::Arguments;
 use super::ddl_command;
+use super::match_call;
 use super::trigger_call::TriggerCall;
 use super::value::varlena_bytes;
 use crate::error::{Error, Result};
-use crate::matching::{self, CachedPattern};
-use crate::{capture, ddl, maintain, record, track};
+use crate::{capture, ddl, maintain, matching, record, track};
 
 /// What a room returned; its error is raised.
 pub(super) fn or_raise<T>(result: Result<T>) -> T {
     result.unwrap_or_else(|error| error.raise())
 }
 
-/// Exports `$name` as a version-1 C function with the body `$body`, a safe or unsafe function of `fcinfo`.
+/// Exports `$name` as a version-1 C function with the body `$body`, a safe or unsafe function of `fcinfo`. Errors and
+/// panics end at a guard, which `unguarded` leaves out.
 macro_rules! sql_function {
-    ($(#[$doc:meta])* $name:ident, $finfo:ident, $body:expr) => {
-        $(#[$doc])*
+    (unguarded $(#[$attribute:meta])* $name:ident, $finfo:ident, $body:expr) => {
+        $(#[$attribute])*
         ///
         /// # Safety
         /// Only PostgreSQL calls it, with a valid `fcinfo`.
         #[unsafe(no_mangle)]
-        #[pg_guard]
         pub unsafe extern "C-unwind" fn $name(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
             // SAFETY: PostgreSQL calls it with a valid fcinfo.
             unsafe { $body(fcinfo) }
@@ -36,6 +36,9 @@ macro_rules! sql_function {
             const VERSION_1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
             &VERSION_1
         }
+    };
+    ($(#[$doc:meta])* $name:ident, $finfo:ident, $body:expr) => {
+        sql_function!(unguarded $(#[$doc])* #[pg_guard] $name, $finfo, $body);
     };
 }
 
@@ -109,31 +112,10 @@ unsafe fn maintain(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
 }
 
 sql_function!(
+    unguarded
     /// `pg_catalog.audit_match(action, pattern)`.
-    audit_match, pg_finfo_audit_match, audit_match_body
+    audit_match, pg_finfo_audit_match, match_call::audit_match
 );
-
-unsafe fn audit_match_body(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
-    // SAFETY: a strict function of two texts; fn_extra is ours, lives in fn_mcxt and is dropped with it.
-    unsafe {
-        let arguments = (*fcinfo).args.as_slice(2);
-        let action: &[u8] = varlena_bytes(arguments[0].value);
-        let pattern: &[u8] = varlena_bytes(arguments[1].value);
-        let info = (*fcinfo).flinfo;
-        if info.is_null() {
-            return CachedPattern::new(pattern).matches(action).into_datum().unwrap_or(pg_sys::Datum::null());
-        }
-        let mut cached: *mut CachedPattern = (*info).fn_extra.cast();
-        if cached.is_null() {
-            cached =
-                PgMemoryContexts::For((*info).fn_mcxt).leak_and_drop_on_delete(CachedPattern::new(pattern));
-            (*info).fn_extra = cached.cast();
-        } else if !(*cached).is(pattern) {
-            *cached = CachedPattern::new(pattern);
-        }
-        pg_sys::Datum::from((*cached).matches(action))
-    }
-}
 
 sql_function!(
     /// `audit.check_pattern(pattern)`.

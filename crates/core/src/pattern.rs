@@ -142,19 +142,32 @@ impl Term {
         let Some(suffix) = &self.suffix else {
             return *action == *self.prefix;
         };
-        let Some(mut rest) = action.strip_prefix(&*self.prefix).and_then(|rest| rest.strip_suffix(&**suffix))
-        else {
-            return false;
-        };
+        let middle = after(&self.prefix, action).and_then(|rest| before(suffix, rest));
         // The leftmost place of each piece leaves the most for the pieces after it.
-        for piece in &self.pieces {
-            match piece.find(rest) {
-                Some(at) => rest = &rest[at + piece.needle().len()..],
-                None => return false,
-            }
-        }
-        true
+        middle
+            .and_then(|middle| {
+                self.pieces
+                    .iter()
+                    .try_fold(middle, |rest, piece| rest.get(piece.find(rest)? + piece.needle().len()..))
+            })
+            .is_some()
     }
+}
+
+/// What follows `prefix` in `text`, if that begins with it. The first byte tells most texts apart without a call. Nothing is
+/// compared with an empty prefix: an empty box points nowhere, and finding out that nothing of it is read takes some
+/// processors ten times as long as all the rest.
+fn after<'a>(prefix: &[u8], text: &'a [u8]) -> Option<&'a [u8]> {
+    match prefix.first() {
+        None => Some(text),
+        first if first == text.first() => text.strip_prefix(prefix),
+        _ => None,
+    }
+}
+
+/// What precedes `suffix` in `text`, if that ends with it.
+fn before<'a>(suffix: &[u8], text: &'a [u8]) -> Option<&'a [u8]> {
+    if suffix.is_empty() { Some(text) } else { text.strip_suffix(suffix) }
 }
 
 fn is_space(byte: u8) -> bool {
