@@ -66,12 +66,31 @@ metadata: an object, added to audit.metadata; its keys win.
 Errors: 42501 without the rights; 22004 action is NULL; 42602, 42622, 42939 it is malformed, too long or reserved; 42804 metadata is no object;
 55000 no actor, though audit.require_actor is on';
 
+CREATE FUNCTION audit.match_support(request internal) RETURNS internal
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'audit_match_support';
+COMMENT ON FUNCTION audit.match_support(internal) IS
+'Tells the planner of audit_match: with which condition an index finds the actions, and how many rows there will be';
+
 CREATE FUNCTION pg_catalog.audit_match(action text, pattern text) RETURNS boolean
-    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF SUPPORT audit.match_support
     AS 'MODULE_PATHNAME', 'audit_match';
 COMMENT ON FUNCTION pg_catalog.audit_match(text, text) IS
 'Whether a filter shows an action. * stands for any run of characters, a comma means or, a leading - excludes and wins; case matters.
-Empty means organisation.*; a malformed pattern matches nothing, and audit.check_pattern says why';
+Empty means organisation.*; a malformed pattern matches nothing, and audit.check_pattern says why.
+Like = and <, it uses a b-tree index on the action whose collation is "C"';
+
+CREATE FUNCTION audit.pattern_low(pattern text) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF
+    AS 'MODULE_PATHNAME', 'audit_pattern_low';
+COMMENT ON FUNCTION audit.pattern_low(text) IS
+'In an index condition for audit_match: all actions that the pattern shows are at or above this, in byte order';
+
+CREATE FUNCTION audit.pattern_high(pattern text) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF
+    AS 'MODULE_PATHNAME', 'audit_pattern_high';
+COMMENT ON FUNCTION audit.pattern_high(text) IS
+'In an index condition for audit_match: all actions that the pattern shows are below this, in byte order';
 
 CREATE FUNCTION audit.check_pattern(pattern text) RETURNS text
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE

@@ -27,15 +27,20 @@ pub fn own_table(name: &CStr) -> Option<pg_sys::Oid> {
 
 /// The OID of `audit.capture()`, `None` if it is not there.
 pub fn capture_function() -> Option<pg_sys::Oid> {
-    // SAFETY: syscache look-ups by C string and OID; oidvectorin makes the empty list of argument types.
+    own_function(c"capture", &[])
+}
+
+/// The OID of a function of the extension, `None` if it is not there.
+pub fn own_function(name: &CStr, arguments: &[pg_sys::Oid]) -> Option<pg_sys::Oid> {
+    // SAFETY: syscache look-ups by C string and OID; the list of argument types is copied.
     unsafe {
         let schema = pg_sys::get_namespace_oid(c"audit".as_ptr(), true);
-        let no_arguments = pg_sys::buildoidvector(std::ptr::null(), 0);
+        let arguments = pg_sys::buildoidvector(arguments.as_ptr(), arguments.len() as i32);
         let oid = pg_sys::GetSysCacheOid(
             pg_sys::SysCacheIdentifier::PROCNAMEARGSNSP as i32,
             pg_sys::Anum_pg_proc_oid as i16,
-            pg_sys::Datum::from(c"capture".as_ptr()),
-            pg_sys::Datum::from(no_arguments),
+            pg_sys::Datum::from(name.as_ptr()),
+            pg_sys::Datum::from(arguments),
             pg_sys::Datum::from(schema),
             pg_sys::Datum::null(),
         );

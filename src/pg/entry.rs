@@ -5,9 +5,9 @@ use pgrx::{PgSqlErrorCode, pg_guard, pg_sys};
 
 use super::arguments::Arguments;
 use super::ddl_command;
-use super::match_call;
 use super::trigger_call::TriggerCall;
 use super::value::varlena_bytes;
+use super::{match_call, match_index, match_share};
 use crate::error::{Error, Result};
 use crate::{capture, ddl, maintain, matching, record, track};
 
@@ -115,6 +115,40 @@ sql_function!(
     unguarded
     /// `pg_catalog.audit_match(action, pattern)`.
     audit_match, pg_finfo_audit_match, match_call::audit_match
+);
+
+sql_function!(
+    /// `audit.match_support(request)`.
+    audit_match_support, pg_finfo_audit_match_support, match_support
+);
+
+unsafe fn match_support(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: a strict function of one internal, which SQL cannot make: a request of the planner's, which is what its tag
+    // says.
+    unsafe {
+        let request: *mut pg_sys::Node = (*fcinfo).args.as_slice(1)[0].value.cast_mut_ptr();
+        let answer = match (*request).type_ {
+            pg_sys::NodeTag::T_SupportRequestIndexCondition => {
+                match_index::condition(&mut *request.cast()).map(|conditions| conditions.into_pg().cast())
+            }
+            pg_sys::NodeTag::T_SupportRequestSelectivity => {
+                match_share::estimate(&mut *request.cast()).map(|()| request)
+            }
+            _ => None,
+        };
+        // Without an answer PostgreSQL does what it does with any function.
+        answer.map_or(pg_sys::Datum::null(), pg_sys::Datum::from)
+    }
+}
+
+sql_function!(
+    /// `audit.pattern_low(pattern)`.
+    audit_pattern_low, pg_finfo_audit_pattern_low, match_index::pattern_low
+);
+
+sql_function!(
+    /// `audit.pattern_high(pattern)`.
+    audit_pattern_high, pg_finfo_audit_pattern_high, match_index::pattern_high
 );
 
 sql_function!(

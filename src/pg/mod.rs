@@ -9,7 +9,7 @@
 //! | [`trigger_call`] | what a trigger is given |
 //! | [`encode`], [`output`] | one column's value as JSONB, as text |
 //! | [`condition`], [`condition_text`], [`caught`] | conditions over rows: evaluated, read, and what is wrong with them |
-//! | [`match_call`] | `audit_match` as the executor calls it |
+//! | [`match_call`], [`match_index`], [`match_share`] | `audit_match`: called, as a condition on an index, estimated |
 //! | [`ddl_command`] | what an event trigger is told |
 //! | [`lookup`] | the row that a foreign key refers to |
 //! | [`catalog`], [`invalidation`] | names, keys and types; and being told when they change |
@@ -39,6 +39,8 @@ pub mod invalidation;
 pub mod list;
 pub mod lookup;
 pub mod match_call;
+pub mod match_index;
+pub mod match_share;
 pub mod output;
 pub mod query;
 pub mod reading;

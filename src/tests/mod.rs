@@ -3,6 +3,7 @@
 use pgrx::prelude::*;
 
 mod images;
+mod matching;
 mod partitions;
 mod rules;
 mod scope;
