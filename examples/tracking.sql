@@ -4,7 +4,7 @@
 -- so. Everywhere, what the application counts or stamps for itself is excluded: it is in no event, and alone it makes none.
 
 CREATE EXTENSION audit;
-GRANT audit_writer TO observatory_app;      -- it may say which user it acts for; it reads no events
+GRANT audit_writer TO observatory_app;      -- it may say which user it acts for
 
 -- People and organisations.
 

@@ -177,6 +177,14 @@ impl Database {
         role
     }
 
+    /// Runs a script of the checkout's with psql; it must succeed. Returns what it prints.
+    pub fn script(&self, file: &str) -> String {
+        let path = root().join(file);
+        let path = path.to_str().expect("the checkout's path is UTF-8");
+        let arguments = ["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", &self.name, "-f", path];
+        Cluster::shared().run("psql", &arguments, None)
+    }
+
     /// Runs a script with psql and returns what it prints, errors included, as a terminal would show it.
     pub fn psql(&self, script: &str) -> String {
         let output = Cluster::shared().program("psql", &["-X", "-d", &self.name, "-f", "-"], Some(script));

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use audit_client_tests::{Cluster, Database, root, texts};
+use audit_client_tests::{Database, texts};
 
 /// The columns of an image with their values as text; `null` for NULL.
 type Image = BTreeMap<String, String>;
@@ -208,20 +208,12 @@ fn differences(account: &mut Account, mut log: Vec<Request<Logged>>) -> Vec<Stri
     differences
 }
 
-/// Runs one of the sample's scripts and returns what it prints.
-fn run(database: &Database, file: &str) -> String {
-    let path = root().join("examples").join(file);
-    let path = path.to_str().expect("the checkout's path is UTF-8");
-    let arguments = ["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", &database.name, "-f", path];
-    Cluster::shared().run("psql", &arguments, None)
-}
-
 #[test]
 fn every_write_of_the_sample_application_leaves_the_event_that_it_should() {
     let database = Database::create_empty("sample");
-    run(&database, "schema.sql");
-    run(&database, "tracking.sql");
-    let mut account = account(&run(&database, "workload.sql"));
+    database.script("examples/schema.sql");
+    database.script("examples/tracking.sql");
+    let mut account = account(&database.script("examples/workload.sql"));
     assert!(account.requests.len() > 300, "a workload of {} requests", account.requests.len());
 
     let differences = differences(&mut account, logged(&database));
