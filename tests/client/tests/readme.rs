@@ -4,12 +4,15 @@ use audit_client_tests::docs::{cells, last_table, scripts};
 use audit_client_tests::{Database, root};
 
 #[test]
-fn the_readmes_first_screen_prints_what_it_says() {
+fn the_readmes_scripts_print_what_it_says() {
     let database = Database::create_empty("readme");
-    let (script, expected) = scripts("README.md").remove(0);
-    let output = database.psql(&script.text);
-    assert!(!output.contains("ERROR"), "{output}");
-    assert_eq!(cells(&last_table(&output)), cells(&expected.text));
+    let scripts = scripts("README.md");
+    assert!(scripts.len() > 1);
+    for (script, expected) in scripts {
+        let output = database.psql(&script.text);
+        assert!(!output.contains("ERROR"), "{}: {output}", script.heading);
+        assert_eq!(cells(&last_table(&output)), cells(&expected.text), "{}", script.heading);
+    }
 }
 
 #[test]
