@@ -49,13 +49,14 @@ pub fn follow(change: &Change) -> Result<()> {
     if change.detached {
         triggers::drop_stray()?;
     }
-    follow_altered(change.of_meaning)
+    follow_altered(change.takes_away, change.of_meaning)
 }
 
 /// Brings the settings of the tables that this transaction is altering, or that lead through them, up to date, or
-/// refuses what breaks them. `of_meaning`: functions, types or operators may be others than before, so that conditions
-/// have to be looked at.
-pub fn follow_altered(of_meaning: bool) -> Result<()> {
+/// refuses what breaks them. `takes_away`: columns or constraints may be gone, so that a path that leads nowhere is this
+/// command's doing, and not that of a restore, which makes foreign keys last. `of_meaning`: functions, types or operators
+/// may be others than before, so that conditions have to be looked at.
+pub fn follow_altered(takes_away: bool, of_meaning: bool) -> Result<()> {
     let Some(function) = catalog::capture_function() else {
         return Ok(());
     };
@@ -86,6 +87,7 @@ pub fn follow_altered(of_meaning: bool) -> Result<()> {
                 Ok(resolved) if altered || resolved.leads_through_altered_tables(table, &columns) => {
                     bring_up_to_date(table, trigger, &resolved)?;
                 }
+                Err(unresolved) if !takes_away && unresolved.problem.awaits_foreign_key(table) => {}
                 Err(unresolved) if altered || is_being_altered(unresolved.problem.table()) => {
                     return Err(refused(table, &unresolved));
                 }

@@ -96,7 +96,7 @@ pub fn track(arguments: Arguments) -> Result<()> {
         tell_changes(&table, &previous, &tracking);
     }
     // What is kept out of this table's events may be another's scope.
-    ddl::follow_altered(false)?;
+    ddl::follow_altered(false, false)?;
     add_to_catalogue(&tracking)
 }
 

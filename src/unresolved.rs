@@ -74,6 +74,15 @@ impl Problem {
             | Self::Condition { table, .. } => *table,
         }
     }
+
+    /// Whether a foreign key yet to come may mend the path: the one that leads on, from `table` to another or further.
+    pub fn awaits_foreign_key(&self, table: pg_sys::Oid) -> bool {
+        match self {
+            Self::NoForeignKey { .. } => true,
+            Self::NoColumn { table: reached, .. } => *reached != table,
+            _ => false,
+        }
+    }
 }
 
 impl Unresolved {

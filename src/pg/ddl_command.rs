@@ -6,7 +6,7 @@ use pgrx::pg_sys;
 
 use super::list::cells;
 
-/// What a command did to partitions, and to what conditions mean.
+/// What a command did to partitions, to what paths lead along, and to what conditions mean.
 #[derive(Clone, Default, Debug, PartialEq, Eq)]
 pub struct Change {
     /// A table may have become a partition.
@@ -16,6 +16,8 @@ pub struct Change {
     pub attached_name: Vec<u8>,
     /// A partition may have become a table of its own.
     pub detached: bool,
+    /// Columns or constraints may be gone.
+    pub takes_away: bool,
     /// Functions, types or operators may be others than before.
     pub of_meaning: bool,
 }
@@ -56,13 +58,20 @@ pub unsafe fn change(fcinfo: pg_sys::FunctionCallInfo) -> Change {
                         }
                         pg_sys::AlterTableType::AT_DetachPartition
                         | pg_sys::AlterTableType::AT_DetachPartitionFinalize => change.detached = true,
+                        // A new type makes constraints anew.
+                        pg_sys::AlterTableType::AT_DropColumn
+                        | pg_sys::AlterTableType::AT_DropConstraint
+                        | pg_sys::AlterTableType::AT_AlterColumnType => change.takes_away = true,
                         _ => {}
                     }
                 }
             }
-            pg_sys::NodeTag::T_DropStmt
-            | pg_sys::NodeTag::T_DropOwnedStmt
-            | pg_sys::NodeTag::T_RenameStmt
+            // CASCADE reaches anything.
+            pg_sys::NodeTag::T_DropStmt | pg_sys::NodeTag::T_DropOwnedStmt => {
+                change.takes_away = true;
+                change.of_meaning = true;
+            }
+            pg_sys::NodeTag::T_RenameStmt
             | pg_sys::NodeTag::T_AlterObjectSchemaStmt
             | pg_sys::NodeTag::T_AlterOwnerStmt
             | pg_sys::NodeTag::T_AlterEnumStmt
