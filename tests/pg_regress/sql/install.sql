@@ -15,7 +15,7 @@ SELECT p.oid::regprocedure AS function, coalesce(string_agg(a.grantee::regrole::
 FROM pg_proc p LEFT JOIN LATERAL aclexplode(p.proacl) a ON a.grantee NOT IN (0, p.proowner)
 WHERE pronamespace = 'audit'::regnamespace
 GROUP BY p.oid ORDER BY p.oid::regprocedure::text COLLATE "C";
--- Nothing is PUBLIC's, but audit_match.
+-- What is PUBLIC's besides audit_match: what its plans and the policy call, and the triggers' function.
 SELECT p.oid::regprocedure FROM pg_proc p WHERE pronamespace = 'audit'::regnamespace AND has_function_privilege('public', p.oid, 'EXECUTE');
 SELECT proname, provolatile, proisstrict, proleakproof, proparallel FROM pg_proc WHERE proname = 'audit_match';
 SELECT proname, prosecdef, proconfig FROM pg_proc WHERE pronamespace = 'audit'::regnamespace AND (prosecdef OR proconfig IS NOT NULL) ORDER BY proname;
