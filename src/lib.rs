@@ -28,6 +28,7 @@ pub mod track;
 pub mod tracking;
 pub mod triggers;
 pub mod unresolved;
+pub mod ways;
 pub mod writer;
 
 pg_module_magic!();

@@ -1,7 +1,10 @@
 //! Reading the event log by its indexes, as the calling statement sees it: without planner, executor or privilege
 //! checks, which are the caller's business.
 
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::ffi::{CStr, c_int};
+use std::rc::Rc;
 
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use pgrx::{PgSqlErrorCode, pg_sys};
@@ -92,12 +95,59 @@ impl Drop for Log {
     }
 }
 
+/// What is known of a partition.
+struct Description {
+    positions: [usize; NAMES.len()],
+    indexes: Vec<(pg_sys::Oid, Vec<Column>)>,
+}
+
+thread_local! {
+    static DESCRIPTIONS: RefCell<HashMap<pg_sys::Oid, Rc<Description>>> = RefCell::default();
+    /// Counts what was forgotten, so that a description notices a change that came while it was made.
+    static CHANGES: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Forgets what is known of `relation`, or everything.
+pub fn forget(relation: Option<pg_sys::Oid>) {
+    CHANGES.set(CHANGES.get() + 1);
+    DESCRIPTIONS.with_borrow_mut(|known| match relation {
+        Some(relation) => drop(known.remove(&relation)),
+        None => known.clear(),
+    });
+}
+
+impl Description {
+    /// # Safety
+    /// `relation` must be an open partition.
+    unsafe fn of(relation: pg_sys::Relation) -> Result<Rc<Self>> {
+        // SAFETY: as the caller promises.
+        let oid = unsafe { (*relation).rd_id };
+        if let Some(known) = DESCRIPTIONS.with_borrow(|known| known.get(&oid).cloned()) {
+            return Ok(known);
+        }
+        let changes = CHANGES.get();
+        // SAFETY: as the caller promises, which also locks its indexes against being dropped.
+        let description = unsafe {
+            let positions = event_columns::positions((*relation).rd_att)?;
+            let indexes = index_oids(relation)
+                .into_iter()
+                .filter_map(|index| Some((index, key_columns(index, &positions)?)))
+                .collect();
+            Rc::new(Self { positions, indexes })
+        };
+        if changes == CHANGES.get() {
+            DESCRIPTIONS.with_borrow_mut(|known| known.insert(oid, description.clone()));
+        }
+        Ok(description)
+    }
+}
+
 /// An open partition.
 pub struct Partition {
     relation: pg_sys::Relation,
-    slot: *mut pg_sys::TupleTableSlot,
-    positions: [usize; NAMES.len()],
-    indexes: Vec<(pg_sys::Oid, Vec<Column>)>,
+    /// Made for the first row.
+    slot: Cell<*mut pg_sys::TupleTableSlot>,
+    description: Rc<Description>,
 }
 
 impl Partition {
@@ -105,23 +155,26 @@ impl Partition {
         // SAFETY: closed in `drop`, or by the transaction's abort.
         unsafe {
             let relation = pg_sys::table_open(oid, pg_sys::AccessShareLock as i32);
-            let slot = pg_sys::table_slot_create(relation, std::ptr::null_mut());
-            let mut partition = Self { relation, slot, positions: [0; NAMES.len()], indexes: Vec::new() };
-            partition.positions = event_columns::positions((*relation).rd_att)?;
-            partition.indexes = index_oids(relation)
-                .into_iter()
-                .filter_map(|index| Some((index, key_columns(index, &partition.positions)?)))
-                .collect();
-            Ok(partition)
+            let description = Description::of(relation)?;
+            Ok(Self { relation, slot: Cell::new(std::ptr::null_mut()), description })
         }
+    }
+
+    fn slot(&self) -> *mut pg_sys::TupleTableSlot {
+        if self.slot.get().is_null() {
+            // SAFETY: the relation is open; the slot is dropped in `drop`, or with its memory by the transaction's abort.
+            self.slot.set(unsafe { pg_sys::table_slot_create(self.relation, std::ptr::null_mut()) });
+        }
+        self.slot.get()
     }
 
     /// The index on these columns, which end with `event_id`.
     pub fn index(&self, columns: &[Column]) -> Option<Index<'_>> {
-        let (oid, _) = self.indexes.iter().find(|(_, keys)| keys == columns)?;
+        let (oid, _) = self.description.indexes.iter().find(|(_, keys)| keys == columns)?;
         // SAFETY: closed in the index's `drop`, or by the transaction's abort.
         let index = unsafe { pg_sys::index_open(*oid, pg_sys::AccessShareLock as i32) };
-        Some(Index { partition: self, relation: index, scans: columns.iter().map(|_| None).collect() })
+        let scans = columns.iter().map(|_| None).collect();
+        Some(Index { partition: self, relation: index, scans, standing: None })
     }
 
     /// Its name, for messages.
@@ -144,7 +197,7 @@ impl Partition {
         let found = unsafe {
             let fetch = (*(*self.relation).rd_tableam).tuple_fetch_row_version.expect("tables fetch rows");
             let snapshot = pg_sys::GetActiveSnapshot();
-            pg_guard_ffi_boundary(|| fetch(self.relation, &mut place, snapshot, self.slot))
+            pg_guard_ffi_boundary(|| fetch(self.relation, &mut place, snapshot, self.slot()))
         };
         found.then(|| self.event())
     }
@@ -152,7 +205,7 @@ impl Partition {
     fn event(&self) -> Event<'_> {
         // SAFETY: called when the slot holds a row; it keeps it until the next one is fetched, which takes the
         // borrow's end.
-        Event { row: unsafe { Row::in_slot(self.slot) }, positions: &self.positions }
+        Event { row: unsafe { Row::in_slot(self.slot()) }, positions: &self.description.positions }
     }
 }
 
@@ -161,7 +214,9 @@ impl Drop for Partition {
         if !std::thread::panicking() {
             // SAFETY: made in `open`; the lock stays until the transaction ends.
             unsafe {
-                pg_sys::ExecDropSingleTupleTableSlot(self.slot);
+                if !self.slot.get().is_null() {
+                    pg_sys::ExecDropSingleTupleTableSlot(self.slot.get());
+                }
                 pg_sys::table_close(self.relation, pg_sys::NoLock as i32);
             }
         }
@@ -207,12 +262,13 @@ const MOST_COLUMNS: usize = 8;
 /// `uuid_ops` of b-trees in `pg_opfamily`, which has no name in PostgreSQL's headers.
 const UUID_BTREE_FAM_OID: pg_sys::Oid = pg_sys::Oid::from_u32(2968);
 
-/// An index of a partition, on text columns and then `event_id`.
+/// An index of a partition, on text columns and then `event_id`, read backwards.
 pub struct Index<'a> {
     partition: &'a Partition,
     relation: pg_sys::Relation,
     /// By the number of columns that they look at.
     scans: Vec<Option<Scan>>,
+    standing: Option<Entry>,
 }
 
 /// A scan, with what its keys point to.
@@ -222,117 +278,106 @@ struct Scan {
     id: Box<[u8; 16]>,
 }
 
+/// The entry that a scan stands on.
+struct Entry {
+    scan: pg_sys::IndexScanDesc,
+    values: [pg_sys::Datum; MOST_COLUMNS],
+    nulls: [bool; MOST_COLUMNS],
+}
+
 impl Index<'_> {
-    /// How many columns it has, `event_id` included.
-    fn width(&self) -> usize {
-        self.scans.len()
+    /// Turns to the entries whose text columns are `prefix` (`None` is NULL) and whose id is `at_most` or less, and
+    /// returns the first one's id. Its row may be one that the statement does not see, as with all entries.
+    pub fn turn_to(&mut self, prefix: &[Option<Text>], at_most: Id) -> Option<Id> {
+        let mut keys: Vec<_> = prefix.iter().map(Option::as_ref).map(Key::of).collect();
+        keys.push(Key::AtMost(at_most));
+        self.start(keys)
     }
 
-    /// The next value of the column after those of `prefix` that is `from` or greater, where the columns before it are
-    /// as in `prefix` (`None` is NULL). It may be one that only rows have which the statement does not see.
-    pub fn value_from(&mut self, prefix: &[Option<Text>], from: &Text) -> Option<Text> {
-        let column = prefix.len();
-        let mut texts = prefix.to_vec();
-        texts.push(Some(from.clone()));
-        let scan = self.start(texts, None);
-        // SAFETY: the scan was started; what it points to stays until it goes on.
-        unsafe {
-            if pg_sys::index_getnext_tid(scan, pg_sys::ScanDirection::ForwardScanDirection).is_null() {
-                return None;
-            }
-            let (values, nulls) = self.entry(scan);
-            (!nulls[column]).then(|| Text::new(varlena_bytes(values[column])))
-        }
+    /// Turns to the entries whose first columns are `prefix` and whose next column, a text, is less than `below`, or not
+    /// NULL where that is `None`. The greatest value comes first, of each the greatest id.
+    pub fn turn_below(&mut self, prefix: &[Option<Text>], below: Option<&Text>) -> Option<Id> {
+        let mut keys: Vec<_> = prefix.iter().map(Option::as_ref).map(Key::of).collect();
+        keys.push(below.map_or(Key::NotNull, Key::Below));
+        self.start(keys)
     }
 
-    /// Turns to the entries whose text columns are `prefix` and whose id is `at_most` or less, newest first.
-    pub fn turn_to(&mut self, prefix: &[Option<Text>], at_most: Id) {
-        debug_assert_eq!(prefix.len() + 1, self.width(), "a prefix of all text columns");
-        self.start(prefix.to_vec(), Some(at_most));
-    }
-
-    /// The next entry's id; its row may be one that the statement does not see.
-    pub fn next_id(&mut self) -> Option<Id> {
-        let scan = self.scans.last()?.as_ref()?.descriptor;
-        // SAFETY: the scan was started by `turn_to`; its last column is a uuid that is not NULL.
+    /// Goes on to the next entry and returns its id.
+    pub fn step(&mut self) -> Option<Id> {
+        let scan = self.standing.take()?.scan;
+        // SAFETY: the scan was started. An entry has as many columns as there is room for (`key_columns` sees to it),
+        // and the last one is a uuid that is not NULL.
         unsafe {
             if pg_sys::index_getnext_tid(scan, pg_sys::ScanDirection::BackwardScanDirection).is_null() {
                 return None;
             }
-            let (values, _) = self.entry(scan);
-            let id: *const [u8; 16] = values[self.width() - 1].cast_mut_ptr();
+            let mut entry =
+                Entry { scan, values: [pg_sys::Datum::null(); MOST_COLUMNS], nulls: [true; MOST_COLUMNS] };
+            let (values, nulls) = (entry.values.as_mut_ptr(), entry.nulls.as_mut_ptr());
+            pg_sys::index_deform_tuple((*scan).xs_itup, (*scan).xs_itupdesc, values, nulls);
+            let id: *const [u8; 16] = entry.values[self.scans.len() - 1].cast_mut_ptr();
+            self.standing = Some(entry);
             Some(Id::from_be_bytes(id.read()))
         }
     }
 
-    /// The event of the entry that `next_id` came to, and its place, if the statement sees it.
+    /// A text column of the entry that it stands on.
+    pub fn value(&self, column: usize) -> Option<&[u8]> {
+        let entry = self.standing.as_ref()?;
+        // SAFETY: all columns but the last are texts; the entry's bytes stay until the scan goes on.
+        (!entry.nulls[column]).then(|| unsafe { varlena_bytes(entry.values[column]) })
+    }
+
+    /// The event of the entry that it stands on, and its place, if the statement sees it.
     pub fn event(&mut self) -> Option<(Event<'_>, Place)> {
-        let scan = self.scans.last()?.as_ref()?.descriptor;
+        let scan = self.standing.as_ref()?.scan;
         // SAFETY: the scan stands on an entry; the slot is the partition's.
         unsafe {
-            if !pg_sys::index_fetch_heap(scan, self.partition.slot) {
+            if !pg_sys::index_fetch_heap(scan, self.partition.slot()) {
                 return None;
             }
-            Some((self.partition.event(), (*self.partition.slot).tts_tid))
+            Some((self.partition.event(), (*self.partition.slot()).tts_tid))
         }
     }
 
-    /// Starts the scan for entries whose first columns are `texts` and then, with an id, `event_id` that or less;
-    /// without one, the last of `texts` or greater.
-    fn start(&mut self, texts: Vec<Option<Text>>, at_most: Option<Id>) -> pg_sys::IndexScanDesc {
-        let count = texts.len() + usize::from(at_most.is_some());
-        let (relation, heap) = (self.relation, self.partition.relation);
+    /// Starts the scan for entries whose first columns are as `keys` say, and goes to the first.
+    fn start(&mut self, keys: Vec<Key<'_>>) -> Option<Id> {
+        let (relation, heap, count) = (self.relation, self.partition.relation, keys.len());
         let scan = self.scans[count - 1].get_or_insert_with(|| Scan {
             // SAFETY: both relations are open, and the statement has an active snapshot, which outlives the scan.
             descriptor: unsafe {
                 let snapshot = pg_sys::GetActiveSnapshot();
-                let scan = pg_sys::index_beginscan(heap, relation, snapshot, count as i32, 0);
+                let scan = pg_sys::index_beginscan(heap, relation, snapshot, count as c_int, 0);
                 (*scan).xs_want_itup = true;
                 scan
             },
             texts: Vec::new(),
             id: Box::default(),
         });
-        scan.texts = texts;
-        *scan.id = at_most.unwrap_or_default().to_be_bytes();
-        let texts = scan.texts.iter().enumerate().map(|(at, text)| match text {
-            None => is_null(at),
-            Some(text) if at_most.is_none() && at + 1 == count => {
-                key(at, pg_sys::BTGreaterEqualStrategyNumber, pg_sys::F_TEXT_GE, text.value().datum())
-            }
-            Some(text) => key(at, pg_sys::BTEqualStrategyNumber, pg_sys::F_TEXTEQ, text.value().datum()),
-        });
-        let id = pg_sys::Datum::from(scan.id.as_ptr());
-        let mut keys: Vec<_> = texts
-            .chain(at_most.map(|_| key(count - 1, pg_sys::BTLessEqualStrategyNumber, pg_sys::F_UUID_LE, id)))
+        scan.texts = keys.iter().map(Key::text).collect();
+        if let Some(Key::AtMost(id)) = keys.last() {
+            *scan.id = id.to_be_bytes();
+        }
+        let mut keys: Vec<_> = keys
+            .iter()
+            .zip(&scan.texts)
+            .enumerate()
+            .map(|(position, (key, text))| {
+                let text = text.as_ref().map(|text| text.value().datum());
+                key.at(position, text.unwrap_or(pg_sys::Datum::from(scan.id.as_ptr())))
+            })
             .collect();
+        let descriptor = scan.descriptor;
         // SAFETY: as many keys as the scan was begun with; what they point to lives as long as the scan.
         unsafe {
-            pg_sys::index_rescan(scan.descriptor, keys.as_mut_ptr(), count as i32, std::ptr::null_mut(), 0);
+            pg_sys::index_rescan(descriptor, keys.as_mut_ptr(), count as c_int, std::ptr::null_mut(), 0);
         }
-        scan.descriptor
-    }
-
-    /// The columns of the entry that a scan stands on.
-    ///
-    /// # Safety
-    /// It must stand on one.
-    unsafe fn entry(
-        &self,
-        scan: pg_sys::IndexScanDesc,
-    ) -> ([pg_sys::Datum; MOST_COLUMNS], [bool; MOST_COLUMNS]) {
-        let mut values = [pg_sys::Datum::null(); MOST_COLUMNS];
-        let mut nulls = [true; MOST_COLUMNS];
-        // SAFETY: the entry has `width` columns, at most as many as there is room for (`key_columns` sees to it).
-        unsafe {
-            pg_sys::index_deform_tuple(
-                (*scan).xs_itup,
-                (*scan).xs_itupdesc,
-                values.as_mut_ptr(),
-                nulls.as_mut_ptr(),
-            );
-        }
-        (values, nulls)
+        self.standing = Some(Entry {
+            scan: descriptor,
+            values: [pg_sys::Datum::null(); MOST_COLUMNS],
+            nulls: [true; MOST_COLUMNS],
+        });
+        self.step()
     }
 }
 
@@ -350,31 +395,59 @@ impl Drop for Index<'_> {
     }
 }
 
-/// A condition on the column at `position`.
-fn key(position: usize, strategy: u32, function: u32, argument: pg_sys::Datum) -> pg_sys::ScanKeyData {
-    let mut key = pg_sys::ScanKeyData::default();
-    // SAFETY: fills the key in; the function is one of PostgreSQL's own for the column's type.
-    unsafe {
-        pg_sys::ScanKeyEntryInitialize(
-            &mut key,
-            0,
-            position as i16 + 1,
-            strategy as u16,
-            pg_sys::InvalidOid,
-            pg_sys::C_COLLATION_OID,
-            pg_sys::Oid::from(function),
-            argument,
-        );
-    }
-    key
+/// That of conditions without an operator, which pgrx does not bind.
+const INVALID_STRATEGY: u32 = 0;
+
+/// A condition on one column.
+enum Key<'a> {
+    /// It is this text.
+    Is(&'a Text),
+    /// It is NULL.
+    IsNull,
+    /// It is not.
+    NotNull,
+    /// It is less than this text.
+    Below(&'a Text),
+    /// It is this id or less.
+    AtMost(Id),
 }
 
-/// The condition that the column at `position` is NULL.
-fn is_null(position: usize) -> pg_sys::ScanKeyData {
-    pg_sys::ScanKeyData {
-        sk_flags: (pg_sys::SK_ISNULL | pg_sys::SK_SEARCHNULL) as c_int,
-        sk_attno: position as i16 + 1,
-        ..Default::default()
+impl<'a> Key<'a> {
+    fn of(value: Option<&'a Text>) -> Self {
+        value.map_or(Self::IsNull, Self::Is)
+    }
+
+    fn text(&self) -> Option<Text> {
+        match self {
+            Self::Is(text) | Self::Below(text) => Some((*text).clone()),
+            _ => None,
+        }
+    }
+
+    /// The condition on the column at `position`, whose argument is `argument` if it has one.
+    fn at(&self, position: usize, argument: pg_sys::Datum) -> pg_sys::ScanKeyData {
+        let (strategy, function, flags) = match self {
+            Self::Is(_) => (pg_sys::BTEqualStrategyNumber, pg_sys::F_TEXTEQ, 0),
+            Self::Below(_) => (pg_sys::BTLessStrategyNumber, pg_sys::F_TEXT_LT, 0),
+            Self::AtMost(_) => (pg_sys::BTLessEqualStrategyNumber, pg_sys::F_UUID_LE, 0),
+            Self::IsNull => (INVALID_STRATEGY, 0, pg_sys::SK_ISNULL | pg_sys::SK_SEARCHNULL),
+            Self::NotNull => (INVALID_STRATEGY, 0, pg_sys::SK_ISNULL | pg_sys::SK_SEARCHNOTNULL),
+        };
+        let mut key = pg_sys::ScanKeyData::default();
+        // SAFETY: fills the key in; the function is one of PostgreSQL's own for the column's type.
+        unsafe {
+            pg_sys::ScanKeyEntryInitialize(
+                &mut key,
+                flags as c_int,
+                position as i16 + 1,
+                strategy as u16,
+                pg_sys::InvalidOid,
+                pg_sys::C_COLLATION_OID,
+                pg_sys::Oid::from(function),
+                if flags == 0 { argument } else { pg_sys::Datum::null() },
+            );
+        }
+        key
     }
 }
 

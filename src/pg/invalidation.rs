@@ -30,6 +30,7 @@ unsafe extern "C-unwind" fn relation_changed(_argument: pg_sys::Datum, relation:
     let relation = (relation != pg_sys::InvalidOid).then_some(relation);
     crate::relations::forget(relation);
     super::event_table::forget(relation);
+    super::event_reader::forget(relation);
 }
 
 /// A schema's or a role's name may be another now, or how a type becomes JSON: all of it is read again.
