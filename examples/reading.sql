@@ -4,7 +4,7 @@
 \pset null ''
 
 -- A page of the Audit tab: the latest events that a filter shows. Whose events is nothing that the query says.
-\set page 'audit.event WHERE audit_match(action, ''project.*, instance_owner.*'') ORDER BY event_id DESC LIMIT 8'
+\set page 'audit.log(pattern => ''project.*, instance_owner.*'', max_rows => 8)'
 \set columns 'organisation_id AS "Organisation", project_id AS "Project", action AS "Action",\n           resource_id AS "Resource ID", coalesce(actor_id, ''N/A'') AS "Actor ID"'
 \set query 'SELECT ' :columns '\n    FROM ' :page ';'
 
