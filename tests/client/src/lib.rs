@@ -13,6 +13,11 @@ pub mod docs;
 pub use postgres::error::SqlState;
 use postgres::{Client, Config, NoTls};
 
+/// The port of PostgreSQL, and of pgbouncer before it, in a cluster's folder.
+pub const DIRECT: u16 = 5432;
+/// See `DIRECT`.
+pub const POOL: u16 = 6432;
+
 /// The checkout.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the checkout is there")
@@ -22,10 +27,11 @@ fn tool(arguments: &[&str]) -> String {
     tool_with(arguments, None)
 }
 
-fn tool_with(arguments: &[&str], configuration: Option<&str>) -> String {
+/// With lines for a configuration file, named by a variable that `tools/cluster` reads.
+fn tool_with(arguments: &[&str], configuration: Option<(&str, &str)>) -> String {
     let output = Command::new(root().join("tools/cluster"))
         .args(arguments)
-        .envs(configuration.map(|lines| ("AUDIT_CONF", lines)))
+        .envs(configuration)
         .stdin(Stdio::null())
         .output()
         .expect("tools/cluster runs");
@@ -64,7 +70,16 @@ impl Cluster {
     /// The same, with more lines in postgresql.conf.
     pub fn temporary_with(name: &str, configuration: &str) -> Self {
         tool(&["drop", name]);
-        Self { name: name.into(), socket: tool_with(&["start", name], Some(configuration)), temporary: true }
+        Self {
+            name: name.into(),
+            socket: tool_with(&["start", name], Some(("AUDIT_CONF", configuration))),
+            temporary: true,
+        }
+    }
+
+    /// Puts pgbouncer before it, with these lines in pgbouncer.ini; its port is `POOL`.
+    pub fn pool(&self, configuration: &str) {
+        tool_with(&["pool", &self.name], Some(("AUDIT_POOL", configuration)));
     }
 
     /// Kills the postmaster and all its children with -9.
@@ -92,18 +107,26 @@ impl Cluster {
         Config::new().host(&self.socket).user(role).dbname(database).options(options).connect(NoTls)
     }
 
-    /// Runs one of PostgreSQL's client programs against this cluster, as its superuser.
-    pub fn program(&self, program: &str, arguments: &[&str], input: Option<&str>) -> Output {
+    /// One of PostgreSQL's client programs, connecting to this cluster as its superuser.
+    pub fn command(&self, program: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(Path::new(&tool(&["bin", "-"])).join(program));
         command
             .args(arguments)
             .env("PGHOST", &self.socket)
             .env("PGUSER", "postgres")
             .env("PSQLRC", "/dev/null")
-            .env("LC_ALL", "C.UTF-8")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
+            .env("LC_ALL", "C.UTF-8");
+        command
+    }
+
+    /// Runs such a program.
+    pub fn program(&self, program: &str, arguments: &[&str], input: Option<&str>) -> Output {
+        let mut command = self.command(program, arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(if input.is_some() {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        });
         let mut child = command.spawn().expect("PostgreSQL's programs are there");
         if let Some(input) = input {
             use std::io::Write;
