@@ -68,6 +68,16 @@ fn scopes(actor: u64) -> Vec<(Option<String>, Option<String>)> {
     }
 }
 
+/// Ways to read a page, and the events of one note.
+const PLAIN: (&str, &str) = (
+    "SELECT organisation_id, project_id FROM audit.event WHERE audit_match(action, $1) ORDER BY event_id DESC LIMIT 50",
+    "SELECT FROM audit.event WHERE resource_type = 'note' AND resource_id = $1",
+);
+const FUNCTIONS: (&str, &str) = (
+    "SELECT organisation_id, project_id FROM audit.log(pattern => $1)",
+    "SELECT FROM audit.history('note', $1)",
+);
+
 /// What a client does after it wrote and read.
 enum Ending {
     Commit,
@@ -142,19 +152,14 @@ impl Request {
         Ok(note[0].get(0))
     }
 
-    /// The author's page of the log. It has the note if the author may read it, and nothing that the author may not.
-    fn read(&self, client: &mut Client, note: &str) -> Result<(), Error> {
-        let page = "SELECT organisation_id, project_id FROM audit.event
-                    WHERE audit_match(action, $1) ORDER BY event_id DESC LIMIT 50";
+    /// The author's page of the log and its note's history. There is the note if the author may read it, and nothing that
+    /// the author may not.
+    fn read(&self, client: &mut Client, note: &str, (page, history): (&str, &str)) -> Result<(), Error> {
         for event in query(client, page, &["note.*"])? {
             let (organisation, project) = (event.get(0), event.get(1));
             assert!(self.allows(organisation, project), "{:?} read {organisation} {project}", self.author);
         }
-        let events = query(
-            client,
-            "SELECT FROM audit.event WHERE resource_type = 'note' AND resource_id = $1",
-            &[note],
-        )?;
+        let events = query(client, history, &[note])?;
         let expected = usize::from(self.allows(&self.organisation, &self.project));
         assert_eq!(events.len(), expected, "{:?} and its note of {}", self.author, self.name);
         Ok(())
@@ -164,11 +169,11 @@ impl Request {
     fn serve(&self, mut client: Client, ending: &Ending) -> Result<(Option<Client>, bool), Error> {
         self.begin(&mut client)?;
         let note = self.write(&mut client)?;
-        self.read(&mut client, &note)?;
+        self.read(&mut client, &note, PLAIN)?;
         // Somebody else for a while: the name goes back with the savepoint.
         client
             .batch_execute("SAVEPOINT a; SELECT set_config('audit.actor_id', 'u-0', true); ROLLBACK TO a")?;
-        self.read(&mut client, &note)?;
+        self.read(&mut client, &note, FUNCTIONS)?;
         match ending {
             Ending::Commit => client.batch_execute("COMMIT")?,
             Ending::Rollback => client.batch_execute("ROLLBACK")?,
@@ -293,7 +298,9 @@ fn a_prepared_statement_reads_as_who_executes_it() {
     owner
         .batch_execute(&format!(
             "CREATE FUNCTION page() RETURNS SETOF text LANGUAGE plpgsql AS $$ BEGIN RETURN QUERY {page}; END $$;
-             CREATE VIEW page WITH (security_invoker) AS {page}; GRANT SELECT ON page TO app"
+             CREATE VIEW page WITH (security_invoker) AS {page}; GRANT SELECT ON page TO app;
+             CREATE FUNCTION log() RETURNS SETOF text LANGUAGE plpgsql AS $$ BEGIN
+                 RETURN QUERY SELECT organisation_id FROM audit.log(pattern => 'note.*'); END $$"
         ))
         .unwrap();
     let (mut one, mut other) = (connect(&cluster, "one"), connect(&cluster, "other"));
@@ -302,12 +309,13 @@ fn a_prepared_statement_reads_as_who_executes_it() {
 
     for mode in ["auto", "force_generic_plan", "force_custom_plan"] {
         let settings = format!("SET LOCAL plan_cache_mode = {mode}");
-        let prepared = format!("EXECUTE page_{mode}");
+        let (prepared, prepared_log) = (format!("EXECUTE page_{mode}"), format!("EXECUTE log_{mode}"));
         let prepare = format!(
-            "{settings}; SELECT set_config('audit.actor_id', 'ann', true); PREPARE page_{mode} AS {page}"
+            "{settings}; SELECT set_config('audit.actor_id', 'ann', true); PREPARE page_{mode} AS {page};
+             PREPARE log_{mode} AS SELECT organisation_id FROM audit.log(pattern => 'note.*')"
         );
         assert_eq!(read_as(&mut one, "ann", &prepare, &prepared), ["o-1"]);
-        for statement in [&*prepared, "SELECT page()", "SELECT * FROM page"] {
+        for statement in [&*prepared, &*prepared_log, "SELECT page()", "SELECT * FROM page", "SELECT log()"] {
             // Often enough for a plan that is kept.
             for _ in 0..7 {
                 assert_eq!(read_as(&mut one, "ann", &settings, statement), ["o-1"], "{mode}: {statement}");
