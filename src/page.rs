@@ -16,10 +16,10 @@ use crate::pg::event_columns::Column::EventId;
 use crate::pg::event_reader::{Id, Index, Log, Partition, Place};
 use crate::pg::event_set::EventSet;
 use crate::pg::value::Text;
-use crate::ways::{Leg, Then, ways};
+use crate::ways::{Leg, Then, WORTH, ways};
 
 /// So many entries that are of no use are stepped over before a descent is cheaper.
-const STEPS: usize = 32;
+const STEPS: usize = 16;
 
 /// The page that `query` looks for.
 pub fn read<'a>(log: &'a Log, query: &Query) -> Result<Page<'a>> {
@@ -199,6 +199,7 @@ impl Walk<'_, '_> {
             && self.query.shows(&event)
         {
             self.page.add(id, self.number, place);
+            *self.left = self.left.saturating_add(WORTH);
         }
         true
     }

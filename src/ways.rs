@@ -9,9 +9,12 @@ use crate::pg::value::Text;
 pub struct Way {
     /// One after the other.
     pub legs: Vec<Leg>,
-    /// How many more events.
+    /// How many more events; each one that was looked for adds [`WORTH`].
     pub left: usize,
 }
+
+/// A way goes on where at least every so many of its events is one that is looked for.
+pub const WORTH: usize = 20;
 
 /// Where to look: an index, and under which values of its first columns.
 pub struct Leg {
@@ -36,9 +39,11 @@ pub enum Then {
 
 /// So many events of an actor are looked at before it is looked for in the scope: it may be busy elsewhere.
 const TRIED_FOR_ACTOR: usize = 500;
-/// From so many scopes on it is worth trying whether the newest events are in them.
+/// So many events of all scopes are looked at before the scopes are, each with so many descents: they may have a good part
+/// of all events.
+const TRIED_EVERYWHERE: usize = 100;
+/// From so many scopes on, so many for each of them.
 const MANY_SCOPES: usize = 16;
-/// And for each of them so many events.
 const TRIED_PER_SCOPE: usize = 10;
 
 /// The ways to what is looked for, in the order in which they are tried; the last one has no limit.
@@ -67,6 +72,8 @@ pub fn ways(query: &Query) -> Vec<Way> {
     let count: usize = scopes.iter().map(|leg| leg.prefixes.len()).sum();
     if count >= MANY_SCOPES {
         ways.push(way(vec![anywhere(query)], count * TRIED_PER_SCOPE));
+    } else if query.pattern.is_wide() {
+        ways.push(way(vec![everywhere()], TRIED_EVERYWHERE));
     }
     ways.push(way(scopes, usize::MAX));
     ways
@@ -74,12 +81,15 @@ pub fn ways(query: &Query) -> Vec<Way> {
 
 /// The way through all events, or all of the actions that the filter shows.
 fn anywhere(query: &Query) -> Leg {
-    let prefixes = vec![Vec::new()];
     if query.pattern.shows_all() {
-        Leg { columns: &[EventId], prefixes, then: Then::Id }
+        everywhere()
     } else {
-        Leg { columns: &[Action, EventId], prefixes, then: Then::Action }
+        Leg { columns: &[Action, EventId], prefixes: vec![Vec::new()], then: Then::Action }
     }
+}
+
+fn everywhere() -> Leg {
+    Leg { columns: &[EventId], prefixes: vec![Vec::new()], then: Then::Id }
 }
 
 /// The scopes in which to look: those that are asked for, among those that the session may read. `None` where neither

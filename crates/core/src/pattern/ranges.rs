@@ -58,6 +58,11 @@ impl Pattern {
             && self.include.iter().any(|term| term.is_its_range() && term.range().high.is_none())
     }
 
+    /// Whether what it shows may be anywhere: some term begins with a star, or all are exclusions.
+    pub fn is_wide(&self) -> bool {
+        self.include.iter().any(|term| term.range().high.is_none())
+    }
+
     /// All that the pattern shows, in byte order, where that is a list: without a star in an included term.
     pub fn exact(&self) -> Option<Vec<&[u8]>> {
         if self.include.iter().any(|term| term.suffix.is_some()) {
