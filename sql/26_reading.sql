@@ -21,7 +21,7 @@ pattern: which actions, as for audit_match; NULL or blank is audit.default_patte
 before: the last event_id of the page above. Pages neither repeat nor skip an event, whatever is written meanwhile.
 max_rows: how many events at most; NULL is all.
 actor_id: who did it. resource_type, resource_id: to what.
-since, until: from this time on, and before that time, by the time in event_id.
+since, until: from this time on, and before that time; event_id has to agree with occurred_at, as it does in events of the extension''s.
 Errors: 42501 SELECT on audit.event is not granted; 22023 the pattern is malformed; 2201W max_rows is negative;
 0A000 policies were added to audit.event; 55000 the view of audit.use_admins_from cannot be read';
 

@@ -9,6 +9,7 @@ use crate::matching;
 use crate::page;
 use crate::pg::catalog::to_utf8;
 use crate::pg::event_columns::Column;
+use crate::pg::event_months::Period;
 use crate::pg::event_reader::{Event, Id, Log};
 use crate::pg::event_set::EventSet;
 use crate::pg::session;
@@ -58,6 +59,8 @@ pub struct Query {
     pub oldest: Id,
     /// The greatest id.
     pub newest: Id,
+    /// When it occurred: from this timestamptz on, and before that one.
+    pub period: Period,
     /// How many events at most.
     pub most: usize,
     /// What the session may read; `None` is everything.
@@ -65,6 +68,18 @@ pub struct Query {
 }
 
 impl Query {
+    /// Whether events of `partition` can be looked for, and whether they are newer than that by their ids, as they are when
+    /// the two agree.
+    pub fn expects(&self, partition: Option<Period>) -> Expected {
+        match partition {
+            None => Expected::Some,
+            Some((_, end)) if end <= self.period.0 => Expected::None,
+            Some((start, _)) if start >= self.period.1 => Expected::None,
+            Some((start, _)) if first_id_at(start) > self.newest => Expected::Newer,
+            Some(_) => Expected::Some,
+        }
+    }
+
     /// Whether an event is what is looked for, and the session may read it.
     pub fn shows(&self, event: &Event<'_>) -> bool {
         let is = |column, wanted: &Option<Text>| {
@@ -76,10 +91,27 @@ impl Query {
             && is(Column::ResourceType, &self.resource_type)
             && is(Column::ResourceId, &self.resource)
             && event.text(Column::Action).is_some_and(|action| self.pattern.matches(action))
+            && (self.period.0..self.period.1).contains(&event.occurred_at())
             && self.rights.as_ref().is_none_or(|rights| {
                 rights.open(event.text(Column::OrganisationId), event.text(Column::ProjectId))
             })
     }
+}
+
+/// What a partition may hold of what is looked for.
+#[derive(PartialEq, Eq)]
+pub enum Expected {
+    /// Nothing, by the time its events occurred.
+    None,
+    /// Hardly anything: its ids should be greater.
+    Newer,
+    /// Something.
+    Some,
+}
+
+/// The least id of an event at a time.
+fn first_id_at(time: i64) -> Id {
+    Id::from_be_bytes(event_id::first_at(session::micros(time)))
 }
 
 /// Puts the page into `set`.
@@ -136,10 +168,9 @@ fn query(given: Arguments, log: &Log) -> Result<Option<Query>> {
         })?,
     };
     let rights = allowed(log)?;
-    let first_at = |time| Id::from_be_bytes(event_id::first_at(session::micros(time)));
     let below = |bound: Option<Id>| bound.map_or(Some(Id::MAX), |bound| bound.checked_sub(1));
     let (Some(page), Some(period)) =
-        (below(given.before.map(Id::from_be_bytes)), below(given.until.map(first_at)))
+        (below(given.before.map(Id::from_be_bytes)), below(given.until.map(first_id_at)))
     else {
         return Ok(None);
     };
@@ -150,7 +181,8 @@ fn query(given: Arguments, log: &Log) -> Result<Option<Query>> {
         actor: given.actor_id.map(stored_identifier),
         resource_type: given.resource_type.map(stored_identifier),
         resource: given.resource_id.map(stored_identifier),
-        oldest: given.since.map_or(0, first_at),
+        period: (given.since.unwrap_or(i64::MIN), given.until.unwrap_or(i64::MAX)),
+        oldest: given.since.map_or(0, first_id_at),
         newest: page.min(period),
         most,
         rights,

@@ -1,7 +1,7 @@
 //! Finding one page of events by the log's indexes.
 //!
-//! Partitions are read newest first, until the page is full and the next one holds only older events. In each, the
-//! index that fits is read: where it has the action before the id, from one action that occurs to the next, and of those
+//! Partitions are read newest first; once the page is full, only those that hold newer events than it. In each, the index
+//! that fits is read: where it has the action before the id, from one action that occurs to the next, and of those
 //! that the filter shows the newest events. So a page costs an index descent or so for each action that occurs, however
 //! many events there are, and a filter that shows nothing costs no more.
 
@@ -11,7 +11,7 @@ use pgrx::PgSqlErrorCode;
 use pgrx::check_for_interrupts;
 
 use crate::error::{Error, Result};
-use crate::log::Query;
+use crate::log::{Expected, Query};
 use crate::pg::event_columns::Column::EventId;
 use crate::pg::event_reader::{Id, Index, Log, Partition, Place};
 use crate::pg::event_set::EventSet;
@@ -25,19 +25,22 @@ const STEPS: usize = 16;
 pub fn read<'a>(log: &'a Log, query: &Query) -> Result<Page<'a>> {
     let mut ways = ways(query);
     let mut page = Page { partitions: &log.partitions, most: query.most, places: BTreeMap::new() };
-    let mut newest = Vec::with_capacity(log.partitions.len());
     for (number, partition) in log.partitions.iter().enumerate() {
-        let id = ids(partition)?.turn_to(&[], query.newest);
-        newest.extend(id.filter(|id| *id >= query.oldest).map(|id| (id, number)));
-    }
-    newest.sort_unstable_by(|a, b| b.cmp(a));
-    for (id, number) in newest {
-        if page.floor().is_some_and(|floor| id < floor) {
-            break;
+        // Ids decide what is on the page, whatever time they were given with: a partition that should have nothing to add
+        // is asked for its newest id.
+        match query.expects(partition.period) {
+            Expected::None => continue,
+            Expected::Some if page.floor().is_none() => {}
+            _ => {
+                let newest = ids(partition)?.turn_to(&[], query.newest);
+                if !newest.is_some_and(|id| page.has_room_for(id, query)) {
+                    continue;
+                }
+            }
         }
         for way in ways.iter_mut().filter(|way| way.left > 0) {
             let mut walk = Walk { query, page: &mut page, number, left: &mut way.left };
-            if walk.follow(&log.partitions[number], &way.legs)? {
+            if walk.follow(partition, &way.legs)? {
                 break;
             }
         }
@@ -68,6 +71,11 @@ impl Page<'_> {
     /// The oldest event's id, once the page is full.
     fn floor(&self) -> Option<Id> {
         if self.places.len() < self.most { None } else { self.places.keys().next().map(|(id, _)| *id) }
+    }
+
+    /// Whether an event with this id, or an older one, can come onto the page.
+    fn has_room_for(&self, id: Id, query: &Query) -> bool {
+        id >= query.oldest && self.floor().is_none_or(|floor| id > floor)
     }
 
     fn add(&mut self, id: Id, number: usize, place: Place) {
@@ -132,7 +140,7 @@ impl Walk<'_, '_> {
     /// Reads the events whose text columns are `prefix`, newest first, as long as they come onto the page.
     fn read(&mut self, index: &mut Index<'_>, prefix: &[Option<Text>]) -> bool {
         let mut next = index.turn_to(prefix, self.query.newest);
-        while let Some(id) = next.filter(|id| self.has_room_for(*id)) {
+        while let Some(id) = next.filter(|id| self.page.has_room_for(*id, self.query)) {
             check_for_interrupts!();
             if !self.look(index, id) {
                 return false;
@@ -161,7 +169,7 @@ impl Walk<'_, '_> {
             // The entries of this value, or as many as are worth it.
             next = loop {
                 check_for_interrupts!();
-                if wanted && id <= self.query.newest && self.has_room_for(id) {
+                if wanted && id <= self.query.newest && self.page.has_room_for(id, self.query) {
                     useless = 0;
                     if !self.look(index, id) {
                         return false;
@@ -183,11 +191,6 @@ impl Walk<'_, '_> {
             };
         }
         true
-    }
-
-    /// Whether an event with this id, and those after it, can come onto the page.
-    fn has_room_for(&self, id: Id) -> bool {
-        id >= self.query.oldest && self.page.floor().is_none_or(|floor| id > floor)
     }
 
     /// Puts the event that the index stands on onto the page if it is looked for. Whether it was looked at.

@@ -38,7 +38,7 @@ pub enum Then {
 }
 
 /// So many events of an actor are looked at before it is looked for in the scope: it may be busy elsewhere.
-const TRIED_FOR_ACTOR: usize = 500;
+const TRIED_FOR_ACTOR: usize = 100;
 /// So many events of all scopes are looked at before the scopes are, each with so many descents: they may have a good part
 /// of all events.
 const TRIED_EVERYWHERE: usize = 100;

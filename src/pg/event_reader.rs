@@ -11,6 +11,7 @@ use pgrx::{PgSqlErrorCode, pg_sys};
 
 use super::catalog;
 use super::event_columns::{self, ALL, Column, NAMES};
+use super::event_months::{Months, Period};
 use super::list::cells;
 use super::row::{Row, index_oids};
 use super::value::{Text, varlena_bytes};
@@ -24,7 +25,7 @@ pub type Place = pg_sys::ItemPointerData;
 /// The log, locked as a reader locks it.
 pub struct Log {
     relation: pg_sys::Relation,
-    /// Its partitions, in no order.
+    /// Its partitions: the catch-all, and then the newest first.
     pub partitions: Vec<Partition>,
 }
 
@@ -35,19 +36,14 @@ impl Log {
             Error::new(PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE, "table audit.event does not exist")
                 .hint("The extension audit is damaged: restore the table.")
         })?;
-        // SAFETY: closed in `drop`, or by the transaction's abort; the partition descriptor is copied at once.
-        let (relation, oids) = unsafe {
+        // SAFETY: closed in `drop`, or by the transaction's abort.
+        let (relation, months) = unsafe {
             let relation = pg_sys::table_open(oid, pg_sys::AccessShareLock as i32);
-            let description = &*pg_sys::RelationGetPartitionDesc(relation, true);
-            let oids = match description.nparts {
-                0 => Vec::new(),
-                count => std::slice::from_raw_parts(description.oids, count as usize).to_vec(),
-            };
-            (relation, oids)
+            (relation, Months::of(relation))
         };
-        let mut log = Self { relation, partitions: Vec::with_capacity(oids.len()) };
-        for oid in oids {
-            log.partitions.push(Partition::open(oid)?);
+        let mut log = Self { relation, partitions: Vec::new() };
+        for (oid, period) in months.newest_first() {
+            log.partitions.push(Partition::open(oid, period)?);
         }
         Ok(log)
     }
@@ -148,15 +144,17 @@ pub struct Partition {
     /// Made for the first row.
     slot: Cell<*mut pg_sys::TupleTableSlot>,
     description: Rc<Description>,
+    /// When its events occurred; the catch-all's any time.
+    pub period: Option<Period>,
 }
 
 impl Partition {
-    fn open(oid: pg_sys::Oid) -> Result<Self> {
+    fn open(oid: pg_sys::Oid, period: Option<Period>) -> Result<Self> {
         // SAFETY: closed in `drop`, or by the transaction's abort.
         unsafe {
             let relation = pg_sys::table_open(oid, pg_sys::AccessShareLock as i32);
             let description = Description::of(relation)?;
-            Ok(Self { relation, slot: Cell::new(std::ptr::null_mut()), description })
+            Ok(Self { relation, slot: Cell::new(std::ptr::null_mut()), description, period })
         }
     }
 
@@ -462,6 +460,12 @@ impl<'a> Event<'a> {
     pub fn text(&self, column: Column) -> Option<&'a [u8]> {
         // SAFETY: the column is declared as text.
         self.row.get(self.positions[column as usize]).map(|value| unsafe { varlena_bytes(value.datum()) })
+    }
+
+    /// When it occurred.
+    pub fn occurred_at(&self) -> i64 {
+        let value = self.row.get(self.positions[Column::OccurredAt as usize]);
+        value.map_or(i64::MIN, |value| value.datum().value() as i64)
     }
 
     /// Its row, in the order of the partition's columns.

@@ -13,6 +13,7 @@ use pgrx::{PgSqlErrorCode, pg_sys};
 
 use super::catalog;
 use super::event_columns::{self, ALWAYS_FILLED, Column, NAMES};
+use super::event_months::Months;
 use super::output::PlanMemory;
 use super::row::index_oids;
 use super::session;
@@ -49,18 +50,7 @@ impl<'a> Record<'a> {
 /// Which partition holds which time.
 struct Routing {
     parent: pg_sys::Oid,
-    /// Where ranges begin and end, ascending.
-    bounds: Vec<i64>,
-    /// The partition of the range before `bounds[n]` at `n`, and of the last one at the end.
-    ranges: Vec<Option<pg_sys::Oid>>,
-    catch_all: Option<pg_sys::Oid>,
-}
-
-impl Routing {
-    fn partition_of(&self, time: i64) -> Option<pg_sys::Oid> {
-        let range = self.bounds.partition_point(|bound| *bound <= time);
-        self.ranges.get(range).copied().flatten().or(self.catch_all)
-    }
+    months: Months,
 }
 
 /// What is known of one partition.
@@ -116,7 +106,7 @@ pub fn insert(time: i64, record: &Record<'_>) -> Result<()> {
     loop {
         let changes = CHANGES.get();
         let routing = routing()?;
-        let Some(oid) = routing.partition_of(time) else {
+        let Some(oid) = routing.months.partition_of(time) else {
             return Err(Error::new(
                 PgSqlErrorCode::ERRCODE_CHECK_VIOLATION,
                 "audit.event has no partition for this event and no catch-all",
@@ -281,33 +271,12 @@ fn routing() -> Result<Rc<Routing>> {
         Error::new(PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE, "table audit.event does not exist")
             .hint("The extension audit is damaged: restore the table, or untrack the application's tables.")
     })?;
-    // SAFETY: the parent is open while its partition descriptor is read; a range partition's bounds are one
-    // timestamptz each, and `indexes` has one entry more than there are bounds.
+    // SAFETY: the parent is open while its partitions are read.
     let routing = unsafe {
         let relation = pg_sys::table_open(parent, pg_sys::AccessShareLock as i32);
-        let description = &*pg_sys::RelationGetPartitionDesc(relation, true);
-        let mut routing = Routing { parent, bounds: Vec::new(), ranges: Vec::new(), catch_all: None };
-        if description.nparts > 0 {
-            let oids = std::slice::from_raw_parts(description.oids, description.nparts as usize);
-            let info = &*description.boundinfo;
-            let oid = |index: i32| usize::try_from(index).ok().map(|index| oids[index]);
-            for bound in 0..info.ndatums as usize {
-                routing.bounds.push(match **info.kind.add(bound) {
-                    pg_sys::PartitionRangeDatumKind::PARTITION_RANGE_DATUM_MINVALUE => i64::MIN,
-                    pg_sys::PartitionRangeDatumKind::PARTITION_RANGE_DATUM_MAXVALUE => i64::MAX,
-                    _ => (**info.datums.add(bound)).value() as i64,
-                });
-            }
-            if info.ndatums > 0 {
-                routing.ranges = std::slice::from_raw_parts(info.indexes, info.ndatums as usize + 1)
-                    .iter()
-                    .map(|index| oid(*index))
-                    .collect();
-            }
-            routing.catch_all = oid(info.default_index);
-        }
+        let months = Months::of(relation);
         pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
-        Rc::new(routing)
+        Rc::new(Routing { parent, months })
     };
     ROUTING.set(Some(routing.clone()));
     Ok(routing)

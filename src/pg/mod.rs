@@ -15,7 +15,7 @@
 //! | [`catalog`], [`invalidation`] | names, keys and types; and being told when they change |
 //! | [`session`], [`guc`] | who is connected, what time it is, what they set |
 //! | [`scope`] | doing something as the extension's owner, or under settings of our own |
-//! | [`event_table`], [`event_columns`] | the event log as a table that rows go into: its partitions, columns and indexes |
+//! | [`event_table`], [`event_columns`], [`event_months`] | the event log as a table that rows go into: its partitions, columns and indexes |
 //! | [`event_reader`], [`event_set`] | the event log as indexes that rows are read by; the rows that a function returns |
 #![allow(unsafe_code)]
 
@@ -31,6 +31,7 @@ pub mod ddl_command;
 pub mod encode;
 pub mod entry;
 pub mod event_columns;
+pub mod event_months;
 pub mod event_reader;
 pub mod event_set;
 pub mod event_table;
