@@ -39,8 +39,8 @@ fn as_role<R>(role: pg_sys::Oid, restrictions: i32, work: impl FnOnce() -> R) ->
     work()
 }
 
-/// Runs `work` with `settings` in force, as a function's SET clauses do: an error takes them back with its
-/// transaction.
+/// Runs `work` with `settings` in force. What it sets besides, in functions of users', is taken back as well, or they
+/// could change the session of whoever came by; an error takes it all back with its transaction.
 pub fn with_settings<R>(settings: &[(&CStr, &CStr)], work: impl FnOnce() -> R) -> R {
     // SAFETY: the nest level is closed below, or by the transaction's abort.
     let level = unsafe { pg_sys::NewGUCNestLevel() };
@@ -61,7 +61,7 @@ pub fn with_settings<R>(settings: &[(&CStr, &CStr)], work: impl FnOnce() -> R) -
     }
     let result = work();
     // SAFETY: closes the level opened above.
-    unsafe { pg_sys::AtEOXact_GUC(true, level) };
+    unsafe { pg_sys::AtEOXact_GUC(false, level) };
     result
 }
 

@@ -77,6 +77,24 @@ fn a_condition_has_the_owners_rights_whoever_writes() {
 }
 
 #[test]
+fn a_conditions_function_leaves_no_setting_behind() {
+    let database = Database::create("rules_settings");
+    owned_by_a_role(&database);
+    let mut client = database.connect();
+    client
+        .batch_execute(
+            "CREATE OR REPLACE FUNCTION app.is_staff(email text) RETURNS boolean LANGUAGE plpgsql STABLE AS
+             $$ BEGIN RETURN set_config('search_path', 'app', false) IS NOT NULL; END $$",
+        )
+        .unwrap();
+    let before = texts(&mut client, "SHOW search_path");
+    client.batch_execute(WRITES).unwrap();
+    assert_eq!(texts(&mut client, "SHOW search_path"), before);
+    let actions = texts(&mut client, "SELECT action FROM audit.event WHERE action LIKE 'person.hired'");
+    assert_eq!(actions.len(), 2, "the function was called");
+}
+
+#[test]
 fn ddl_that_breaks_a_condition_is_refused_and_other_ddl_is_not() {
     let database = Database::create("rules_ddl");
     let mut client = database.connect();
