@@ -30,7 +30,8 @@ struct Source {
 pub fn read(actor: &Text, take: impl FnMut(&Found)) -> Result<()> {
     let Some((schema, name, owner)) = configured() else { return Ok(()) };
     let shown = || format!("{}.{}", to_utf8(schema.bytes()), to_utf8(name.bytes()));
-    let found = catalog::table_named(schema.bytes(), name.bytes());
+    // Locked before its owner is looked at: a view that another role makes meanwhile is not the one that is read.
+    let found = as_extension_owner(|| catalog::table_locked(schema.bytes(), name.bytes()));
     let source = match found.and_then(|table| Some(Source { table, owner: catalog::table_owner(table)? })) {
         None => return Err(unreadable(&shown(), "It is gone.")),
         Some(source) if catalog::role_name(source.owner) != owner.bytes() => {
@@ -89,7 +90,9 @@ impl Source {
             pg_sys::UUIDOID | pg_sys::INT2OID | pg_sys::INT4OID | pg_sys::INT8OID => return None,
             _ => "",
         };
-        let mut query = b"SELECT organisation_id::text, project_id::text, instance_owner FROM ".to_vec();
+        // IS TRUE takes a boolean alone: a view made again may have something else there.
+        let mut query =
+            b"SELECT organisation_id::text, project_id::text, instance_owner IS TRUE FROM ".to_vec();
         query.extend(catalog::qualified_name(self.table));
         query.extend(format!(" WHERE {find}actor_id::text COLLATE \"C\" = $1").bytes());
         CString::new(query).ok()
@@ -128,8 +131,12 @@ pub fn use_from(source: Option<pg_sys::Oid>) -> Result<()> {
         .hint("Call it as the view's owner, or as a superuser."));
     }
     source.check_columns(&name)?;
-    // Any actor will do: what matters is whether its owner can read it.
-    source.read(&Text::new(b"0"), |_| ()).map_err(|mistake| {
+    // Any actor that the column can hold will do: what matters is whether its owner can read it.
+    let anybody: &[u8] = match catalog::column_type(table, c"actor_id") {
+        pg_sys::UUIDOID => b"00000000-0000-0000-0000-000000000000",
+        _ => b"0",
+    };
+    source.read(&Text::new(anybody), |_| ()).map_err(|mistake| {
         let error = Error::new(mistake.code, format!("{name} cannot be read by its owner: {}", mistake.message));
         let error = match mistake.detail {
             Some(detail) => error.detail(detail),

@@ -48,13 +48,14 @@ impl Rights {
     /// The rights of the session's principal, as the calling statement sees them.
     pub fn of_session() -> Result<Self> {
         let principal = match settings::actor_id() {
-            Some(actor) => Principal::Actor(stored_identifier(Text::new(actor.to_bytes()))),
+            Some(actor) => Principal::Actor(Text::new(actor.to_bytes())),
             None => Principal::Role(session::current_role()),
         };
         let mut rights = Self::default();
         as_extension_owner(|| match &principal {
             Principal::Actor(actor) => {
-                query::read(OF_ACTOR, &[Parameter::Text(Some(actor))], |row| rights.add(&row));
+                let stored = stored_identifier(actor.clone());
+                query::read(OF_ACTOR, &[Parameter::Text(Some(&stored))], |row| rights.add(&row));
             }
             Principal::Role(role) => {
                 query::read(OF_ROLE, &[Parameter::Oid(Some(*role))], |row| rights.add(&row));
@@ -73,11 +74,15 @@ impl Rights {
         Ok(rights)
     }
 
-    /// Adds what one row grants: organisation, project, instance owner. One that names no scope grants nothing.
+    /// Adds what one row grants: organisation, project, instance owner. One that names no scope grants nothing, and
+    /// neither does one with an empty id, lest half a pair open more than the pair.
     fn add(&mut self, row: &Found) {
         self.instance_owner |= row.boolean(3) == Some(true);
-        let scope = |column| row.text(column).filter(|id| !id.bytes().is_empty()).map(stored_identifier);
-        match (scope(1), scope(2)) {
+        let (organisation, project) = (row.text(1), row.text(2));
+        if [&organisation, &project].iter().any(|id| id.as_ref().is_some_and(|id| id.bytes().is_empty())) {
+            return;
+        }
+        match (organisation.map(stored_identifier), project.map(stored_identifier)) {
             (Some(organisation), None) => self.organisations.push(organisation),
             (None, Some(project)) => self.projects.push(project),
             (Some(organisation), Some(project)) => self.pairs.push((organisation, project)),

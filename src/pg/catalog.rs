@@ -59,6 +59,23 @@ pub fn table_named(schema: &[u8], name: &[u8]) -> Option<pg_sys::Oid> {
     (oid != pg_sys::InvalidOid).then_some(oid)
 }
 
+/// The same, locked until the end of the transaction, so that nobody puts another in its place. For the extension's
+/// owner, who may look into every schema.
+pub fn table_locked(schema: &[u8], name: &[u8]) -> Option<pg_sys::Oid> {
+    let (schema, name) = (CString::new(schema).ok()?, CString::new(name).ok()?);
+    // SAFETY: makeRangeVar and the look-up only read the names; there is no callback.
+    let oid = unsafe {
+        pg_sys::RangeVarGetRelidExtended(
+            pg_sys::makeRangeVar(schema.as_ptr().cast_mut(), name.as_ptr().cast_mut(), -1),
+            pg_sys::AccessShareLock as i32,
+            pg_sys::RVROption::RVR_MISSING_OK,
+            None,
+            std::ptr::null_mut(),
+        )
+    };
+    (oid != pg_sys::InvalidOid).then_some(oid)
+}
+
 /// The type of a column, the invalid OID if there is none.
 pub fn column_type(relation: pg_sys::Oid, column: &CStr) -> pg_sys::Oid {
     // SAFETY: look-ups by OID and C string.
