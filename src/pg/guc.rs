@@ -106,8 +106,9 @@ pub fn refuse_placeholder(name: &'static CStr) {
                 && (**setting).source >= pg_sys::GucSource::PGC_S_CLIENT
         })
     };
-    // SAFETY: reads variables of the backend, which has a user once it has client settings.
-    if set_by_client && unsafe { !pg_sys::superuser() } {
+    // Who connected is asked, whoever's function this is. SAFETY: reads variables of the backend, which has a user once it
+    // has client settings.
+    if set_by_client && unsafe { !pg_sys::superuser_arg(pg_sys::GetAuthenticatedUserId()) } {
         Error::new(
             PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
             format!("permission denied to set parameter \"{}\"", name.to_string_lossy()),
