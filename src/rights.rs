@@ -28,7 +28,8 @@ pub struct Rights {
 }
 
 /// Whom the session speaks for.
-enum Principal {
+#[derive(PartialEq)]
+pub enum Principal {
     /// `audit.actor_id`, where PostgreSQL let the session set it.
     Actor(Text),
     /// Otherwise the current role.
@@ -44,15 +45,21 @@ const OF_ROLE: &CStr = c"SELECT a.organisation_id, a.project_id, a.instance_owne
 const UNLIKE_DEFAULT: &CStr =
     c"SELECT organisation_id FROM audit.organisation WHERE organisation_id = ANY ($1) AND enterprise <> $2";
 
+impl Principal {
+    /// As of now.
+    pub fn of_session() -> Self {
+        match settings::actor_id() {
+            Some(actor) => Self::Actor(Text::new(actor.to_bytes())),
+            None => Self::Role(session::current_role()),
+        }
+    }
+}
+
 impl Rights {
-    /// The rights of the session's principal, as the calling statement sees them.
-    pub fn of_session() -> Result<Self> {
-        let principal = match settings::actor_id() {
-            Some(actor) => Principal::Actor(Text::new(actor.to_bytes())),
-            None => Principal::Role(session::current_role()),
-        };
+    /// The rights of a principal, as the calling statement sees them.
+    pub fn of(principal: &Principal) -> Result<Self> {
         let mut rights = Self::default();
-        as_extension_owner(|| match &principal {
+        as_extension_owner(|| match principal {
             Principal::Actor(actor) => {
                 let stored = stored_identifier(actor.clone());
                 query::read(OF_ACTOR, &[Parameter::Text(Some(&stored))], |row| rights.add(&row));
@@ -61,7 +68,7 @@ impl Rights {
                 query::read(OF_ROLE, &[Parameter::Oid(Some(*role))], |row| rights.add(&row));
             }
         });
-        if let Principal::Actor(actor) = &principal {
+        if let Principal::Actor(actor) = principal {
             admin_source::read(actor, |row| rights.add(row))?;
         }
         rights.organisations.sort();

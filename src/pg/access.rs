@@ -9,7 +9,7 @@ use super::arguments::Arguments;
 use super::array;
 use super::entry::{or_raise, sql_function};
 use super::value::varlena_bytes;
-use crate::rights::Rights;
+use crate::rights::{Principal, Rights};
 use crate::{admin_source, admins};
 
 sql_function!(
@@ -140,9 +140,17 @@ unsafe fn is_readable_pair(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     }
 }
 
+/// The rights that a running statement goes by.
+struct Known {
+    /// The memory that the statement has of its own.
+    memory: pg_sys::MemoryContext,
+    /// Whose they are: PL/pgSQL has one such memory for all that is no query in a transaction.
+    principal: Principal,
+    rights: Rc<Rights>,
+}
+
 thread_local! {
-    /// The rights that running statements go by, by the memory that a statement has of its own.
-    static OF_STATEMENTS: RefCell<Vec<(pg_sys::MemoryContext, Rc<Rights>)>> = const { RefCell::new(Vec::new()) };
+    static OF_STATEMENTS: RefCell<Vec<Known>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Forgets a statement's rights when its memory goes.
@@ -150,7 +158,7 @@ struct Forget(pg_sys::MemoryContext);
 
 impl Drop for Forget {
     fn drop(&mut self) {
-        OF_STATEMENTS.with_borrow_mut(|known| known.retain(|(memory, _)| *memory != self.0));
+        OF_STATEMENTS.with_borrow_mut(|known| known.retain(|known| known.memory != self.0));
     }
 }
 
@@ -159,16 +167,22 @@ impl Drop for Forget {
 /// # Safety
 /// `fcinfo` must be what PostgreSQL passed to a function.
 unsafe fn rights(fcinfo: pg_sys::FunctionCallInfo) -> Rc<Rights> {
+    let principal = Principal::of_session();
     // SAFETY: as the caller promises.
     let Some(info) = (unsafe { (*fcinfo).flinfo.as_ref() }) else {
-        return Rc::new(or_raise(Rights::of_session()));
+        return Rc::new(or_raise(Rights::of(&principal)));
     };
     let memory = info.fn_mcxt;
-    let known = OF_STATEMENTS
-        .with_borrow(|known| known.iter().find(|known| known.0 == memory).map(|known| known.1.clone()));
+    let known = OF_STATEMENTS.with_borrow(|known| {
+        known
+            .iter()
+            .find(|known| known.memory == memory && known.principal == principal)
+            .map(|known| known.rights.clone())
+    });
     known.unwrap_or_else(|| {
-        let rights = Rc::new(or_raise(Rights::of_session()));
-        OF_STATEMENTS.with_borrow_mut(|known| known.push((memory, rights.clone())));
+        let rights = Rc::new(or_raise(Rights::of(&principal)));
+        OF_STATEMENTS
+            .with_borrow_mut(|known| known.push(Known { memory, principal, rights: rights.clone() }));
         PgMemoryContexts::For(memory).leak_and_drop_on_delete(Forget(memory));
         rights
     })
