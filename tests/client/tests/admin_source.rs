@@ -216,11 +216,13 @@ fn a_source_made_again_with_other_types_makes_no_instance_owner() {
 #[test]
 fn actors_are_compared_exactly_whatever_their_type() {
     let setting = Setting::new("exact");
+    setting.database.connect().batch_execute("CREATE EXTENSION citext").unwrap();
     let mut owner = setting.owner();
     owner
         .batch_execute(
             "CREATE COLLATION app.any_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
-             CREATE DOMAIN app.name_domain AS text COLLATE app.any_case;",
+             CREATE DOMAIN app.name_domain AS text COLLATE app.any_case;
+             CREATE DOMAIN app.key_domain AS int; CREATE TYPE app.person AS ENUM ('Ann', 'Bob');",
         )
         .unwrap();
     let uuid = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11";
@@ -235,7 +237,7 @@ fn actors_are_compared_exactly_whatever_their_type() {
         "7",
     ];
     let not_ann: &[&str] = &["ann", "ANN", "Ann ", " Ann", "Ánn", "A%", "Ann\u{200b}"];
-    let cases: [(&str, &str, &[&str]); 14] = [
+    let cases: [(&str, &str, &[&str]); 17] = [
         ("int", "7", not_7),
         ("bigint", "7", not_7),
         ("smallint", "7", not_7),
@@ -248,6 +250,9 @@ fn actors_are_compared_exactly_whatever_their_type() {
         ("text COLLATE app.any_case", "Ann", not_ann),
         ("varchar(20) COLLATE app.any_case", "Ann", not_ann),
         ("app.name_domain", "Ann", not_ann),
+        ("public.citext", "Ann", not_ann),
+        ("app.person", "Ann", not_ann),
+        ("app.key_domain", "7", not_7),
         ("text", uuid, not_uuid),
         ("text", &long, &["u", "uu"]),
     ];
