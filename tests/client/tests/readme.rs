@@ -29,3 +29,17 @@ fn architecture_names_files_that_are_there() {
         assert!(root().join(file).exists(), "{file}");
     }
 }
+
+#[test]
+fn security_names_tests_that_are_there() {
+    let text = std::fs::read_to_string(root().join("docs/security.md")).unwrap();
+    let tests: Vec<_> = text.split('`').skip(1).step_by(2).filter_map(|name| name.split_once("::")).collect();
+    assert!(tests.len() > 30);
+    for (file, test) in tests {
+        if file == "file" {
+            continue;
+        }
+        let tests = std::fs::read_to_string(root().join(format!("tests/client/tests/{file}.rs"))).unwrap();
+        assert!(tests.contains(&format!("#[test]\nfn {test}()")), "{file}::{test}");
+    }
+}
