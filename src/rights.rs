@@ -30,7 +30,8 @@ pub struct Rights {
 /// Whom the session speaks for.
 #[derive(PartialEq)]
 pub enum Principal {
-    /// `audit.actor_id`, where PostgreSQL let the session set it.
+    /// `audit.actor_id`, where PostgreSQL let the session set it; unless a role's objects are worked on in its name by
+    /// somebody else, who does not lend it their actor.
     Actor(Text),
     /// Otherwise the current role.
     Role(pg_sys::Oid),
@@ -49,8 +50,8 @@ impl Principal {
     /// As of now.
     pub fn of_session() -> Self {
         match settings::actor_id() {
-            Some(actor) => Self::Actor(Text::new(actor.to_bytes())),
-            None => Self::Role(session::current_role()),
+            Some(actor) if !session::is_restricted() => Self::Actor(Text::new(actor.to_bytes())),
+            _ => Self::Role(session::current_role()),
         }
     }
 }
@@ -106,7 +107,8 @@ impl Rights {
         let mut others = Vec::new();
         let parameters = [Parameter::Texts(&self.organisations), Parameter::Boolean(default)];
         as_extension_owner(|| query::read(UNLIKE_DEFAULT, &parameters, |row| others.extend(row.text(1))));
-        self.organisations.retain(|organisation| others.contains(organisation) != default);
+        others.sort();
+        self.organisations.retain(|organisation| others.binary_search(organisation).is_ok() != default);
     }
 
     /// Whether they open an event of this organisation and project.

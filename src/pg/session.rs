@@ -81,6 +81,13 @@ pub fn current_role() -> pg_sys::Oid {
     unsafe { pg_sys::GetUserId() }
 }
 
+/// Whether this runs as its owner on behalf of whoever came by: REFRESH, ANALYZE, an index's expression, a source of
+/// admins.
+pub fn is_restricted() -> bool {
+    // SAFETY: reads a variable of the backend.
+    unsafe { pg_sys::InSecurityRestrictedOperation() }
+}
+
 /// Whether the current role has the rights of `role`: it is that role, a member that inherits, or a superuser.
 pub fn has_privileges_of(role: pg_sys::Oid) -> bool {
     // SAFETY: looks memberships up.

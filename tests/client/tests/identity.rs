@@ -377,3 +377,47 @@ fn its_own_search_path() {
         }
     });
 }
+
+/// What a superuser runs for it as its owner (REFRESH, ANALYZE, CREATE INDEX) does not read for the superuser's actor.
+#[test]
+fn what_others_run_in_its_name() {
+    Setting::each_way("maintenance", |setting| {
+        setting
+            .database
+            .connect_as(&setting.plain)
+            .batch_execute(&format!(
+                "DROP TABLE IF EXISTS public.loot, public.bait CASCADE;
+                 CREATE TABLE public.loot (seen text); CREATE TABLE public.bait (id int);
+                 CREATE OR REPLACE FUNCTION public.take() RETURNS void LANGUAGE plpgsql AS
+                     $$ BEGIN INSERT INTO public.loot {SEEN}; END $$;
+                 CREATE FUNCTION public.spy(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
+                     $$ BEGIN PERFORM public.take(); RETURN $1; END $$;
+                 INSERT INTO public.bait SELECT generate_series(1, 20);
+                 CREATE INDEX bait_spy ON public.bait (public.spy(id));
+                 CREATE MATERIALIZED VIEW public.copied AS {SEEN};
+                 TRUNCATE public.loot",
+            ))
+            .unwrap();
+        let mut superuser = setting.database.connect();
+        superuser.batch_execute("SET audit.actor_id = 'boss'").unwrap();
+        for command in
+            ["ANALYZE public.bait", "REINDEX TABLE public.bait", "CLUSTER public.bait USING bait_spy"]
+        {
+            superuser.batch_execute(command).unwrap();
+            let loot = texts(&mut superuser, "SELECT DISTINCT seen FROM public.loot");
+            assert_eq!(loot, ["mine"], "{command}");
+        }
+        superuser.batch_execute("REFRESH MATERIALIZED VIEW public.copied").unwrap();
+        assert_eq!(texts(&mut superuser, "TABLE public.copied"), ["mine"]);
+        // The function reads for the actor where the superuser calls it.
+        superuser
+            .batch_execute(&format!("TRUNCATE public.loot; SET ROLE {}; SELECT public.spy(1)", setting.plain))
+            .unwrap();
+        assert_eq!(texts(&mut superuser, "SELECT DISTINCT seen FROM public.loot"), ["theirs"]);
+        superuser
+            .batch_execute(
+                "RESET ROLE; DROP FUNCTION public.spy CASCADE; DROP MATERIALIZED VIEW public.copied",
+            )
+            .unwrap();
+    });
+}
