@@ -149,6 +149,16 @@ fn connection_options() {
             }
             assert_eq!(seen(&setting.writer).expect("it may"), ["theirs"], "{options}");
         }
+        // Nor does it become another role on the way in; a role that may become it does.
+        for setting_name in ["role", "session_authorization"] {
+            let options = format!("-c {setting_name}={}", setting.victim);
+            if let Ok(mut client) = Cluster::shared().try_connect(name, &setting.plain, &options) {
+                assert_eq!(texts(&mut client, SEEN), ["mine"], "{options}");
+            }
+        }
+        let become_victim = format!("-c role={}", setting.victim);
+        let mut client = Cluster::shared().try_connect(name, "postgres", &become_victim).unwrap();
+        assert_eq!(texts(&mut client, SEEN), ["theirs"]);
         // And the setting's value does not pretend that it worked.
         if let Ok(mut client) = Cluster::shared().try_connect(name, &setting.plain, "-c audit.actor_id=boss")
         {
@@ -183,6 +193,13 @@ fn settings_of_roles_and_databases() {
                 assert_eq!(code, SqlState::INSUFFICIENT_PRIVILEGE, "{target}");
                 assert_eq!(setting.after(plain, &[]), ["mine"]);
             }
+        }
+        // PostgreSQL keeps this one, and does not obey it.
+        let victim = &setting.victim;
+        let become_victim = format!("ALTER ROLE {plain} SET role = {victim}");
+        if setting.database.connect_as(plain).batch_execute(&become_victim).is_ok() {
+            assert_eq!(setting.after(plain, &[]), ["mine"]);
+            superuser.batch_execute(&format!("ALTER ROLE {plain} RESET role")).unwrap();
         }
         let mut client = setting.database.connect_as(writer);
         client.batch_execute(&format!("ALTER ROLE {writer} SET audit.actor_id = 'boss'")).unwrap();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use audit_client_tests::{Database, Random, SqlState, refused, texts};
+use audit_client_tests::{Cluster, Database, Random, SqlState, refused, texts};
 use postgres::Client;
 
 /// Organisation and project of an event or a grant.
@@ -226,6 +226,35 @@ fn capture_never_depends_on_the_enterprise_feature() {
         .get(0);
     assert_eq!(captured, 4);
     assert_eq!(texts(&mut client, "SELECT organisation_id FROM audit.event"), ["o2"]);
+}
+
+#[test]
+fn a_dump_carries_who_reads_what() {
+    let (database, _) = with_events("rights_dump", &[None, Some("o1"), Some("o2")], &[None]);
+    let app = database.role("app", &["audit_reader", "audit_writer"]);
+    let analyst = database.role("analyst", &["audit_reader"]);
+    database
+        .connect()
+        .batch_execute(&format!(
+            "CREATE VIEW public.admins AS
+                 SELECT 'of view'::text actor_id, 'o1'::text organisation_id, NULL::text project_id, false instance_owner;
+             SELECT audit.use_admins_from('public.admins'), audit.grant_admin('of grant', organisation_id => 'o1'),
+                    audit.grant_admin('without', organisation_id => 'o2'), audit.set_organisation('o2', false),
+                    audit.grant_admin(db_role => '{analyst}', instance_owner => true)"
+        ))
+        .unwrap();
+    let dump = Cluster::shared().run("pg_dump", &[&database.name], None);
+    let copy = Database::create_empty("rights_copy");
+    let output = copy.psql(&dump);
+    assert!(!output.contains("ERROR"), "{output}");
+    for database in [&database, &copy] {
+        let mut client = database.connect_as(&app);
+        for (actor, events) in [("of view", 1), ("of grant", 1), ("without", 0)] {
+            client.execute("SELECT set_config('audit.actor_id', $1, false)", &[&actor]).unwrap();
+            assert_eq!(read(&mut client).len(), events, "{actor}");
+        }
+        assert_eq!(read(&mut database.connect_as(&analyst)).len(), 3);
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
