@@ -175,6 +175,7 @@ fn there_is_no_switch_that_anybody_can_flip() {
         [
             "audit.actor_id superuser",
             "audit.actor_type superuser",
+            "audit.enterprise superuser",
             "audit.metadata superuser",
             "audit.require_actor superuser",
         ]
