@@ -57,6 +57,11 @@ impl Principal {
 }
 
 impl Rights {
+    /// The rights of the session's principal.
+    pub fn of_session() -> Result<Self> {
+        Self::of(&Principal::of_session())
+    }
+
     /// The rights of a principal, as the calling statement sees them.
     pub fn of(principal: &Principal) -> Result<Self> {
         let mut rights = Self::default();

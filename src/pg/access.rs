@@ -167,11 +167,11 @@ impl Drop for Forget {
 /// # Safety
 /// `fcinfo` must be what PostgreSQL passed to a function.
 unsafe fn rights(fcinfo: pg_sys::FunctionCallInfo) -> Rc<Rights> {
-    let principal = Principal::of_session();
     // SAFETY: as the caller promises.
     let Some(info) = (unsafe { (*fcinfo).flinfo.as_ref() }) else {
-        return Rc::new(or_raise(Rights::of(&principal)));
+        return Rc::new(or_raise(Rights::of_session()));
     };
+    let principal = Principal::of_session();
     let memory = info.fn_mcxt;
     let known = OF_STATEMENTS.with_borrow(|known| {
         known
