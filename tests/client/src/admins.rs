@@ -72,10 +72,16 @@ pub const SEEN: &str = "SELECT organisation_id FROM audit.event WHERE organisati
 /// What an actor is told while the source cannot be read.
 #[track_caller]
 pub fn unreadable(client: &mut Client, why: &str) {
-    let error = client.query(SEEN, &[]).expect_err("the source cannot be read");
-    let error = error.as_db_error().expect("an error of the server");
-    assert_eq!(*error.code(), SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "{error}");
-    assert!(error.message().contains("app.admins"), "{error}");
-    assert!(error.detail().is_some_and(|detail| detail.contains(why)), "{:?} has no {why}", error.detail());
-    assert!(error.hint().is_some_and(|hint| hint.contains("audit.use_admins_from")));
+    for query in [SEEN, "SELECT * FROM audit.log(pattern => '*')", "SELECT * FROM audit.history('t', 'r')"] {
+        let error = client.query(query, &[]).expect_err("the source cannot be read");
+        let error = error.as_db_error().expect("an error of the server");
+        assert_eq!(*error.code(), SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "{error}");
+        assert!(error.message().contains("app.admins"), "{error}");
+        assert!(
+            error.detail().is_some_and(|detail| detail.contains(why)),
+            "{:?} has no {why}",
+            error.detail()
+        );
+        assert!(error.hint().is_some_and(|hint| hint.contains("audit.use_admins_from")));
+    }
 }

@@ -2,6 +2,7 @@
 //! succeeds, so that each test can fail.
 
 use audit_client_tests::{Cluster, Database, SqlState, refused, texts};
+use postgres::Client;
 
 /// One event for each of two organisations. The actor `boss` and the role `victim` read "theirs"; `plain`, who may only
 /// read, and `writer`, who may name actors, read "mine".
@@ -13,6 +14,15 @@ struct Setting {
 }
 
 const SEEN: &str = "SELECT organisation_id FROM audit.event ORDER BY 1";
+
+/// What the table shows, and `audit.log` as well.
+#[track_caller]
+fn seen(client: &mut Client) -> Vec<String> {
+    let seen = texts(client, SEEN);
+    let log = "SELECT organisation_id FROM audit.log(pattern => '*') ORDER BY 1";
+    assert_eq!(texts(client, log), seen, "audit.log");
+    seen
+}
 
 impl Setting {
     fn new(label: &str) -> Self {
@@ -40,7 +50,7 @@ impl Setting {
         for statement in statements {
             let _ = client.batch_execute(statement);
         }
-        texts(&mut client, SEEN)
+        seen(&mut client)
     }
 
     /// Runs `test` with the library loaded when it is first used, and when the session begins.
@@ -139,30 +149,30 @@ fn connection_options() {
             "-cAUDIT.actor_id=boss",
             "-c Audit.Actor_Id=boss",
         ] {
-            let seen = |role: &str| {
+            let seen_by = |role: &str| {
                 // Refusing the connection would do as well.
                 let mut client = Cluster::shared().try_connect(name, role, options).ok()?;
-                Some(texts(&mut client, SEEN))
+                Some(seen(&mut client))
             };
-            if let Some(seen) = seen(&setting.plain) {
+            if let Some(seen) = seen_by(&setting.plain) {
                 assert_eq!(seen, ["mine"], "{options}");
             }
-            assert_eq!(seen(&setting.writer).expect("it may"), ["theirs"], "{options}");
+            assert_eq!(seen_by(&setting.writer).expect("it may"), ["theirs"], "{options}");
         }
         // Nor does it become another role on the way in; a role that may become it does.
         for setting_name in ["role", "session_authorization"] {
             let options = format!("-c {setting_name}={}", setting.victim);
             if let Ok(mut client) = Cluster::shared().try_connect(name, &setting.plain, &options) {
-                assert_eq!(texts(&mut client, SEEN), ["mine"], "{options}");
+                assert_eq!(seen(&mut client), ["mine"], "{options}");
             }
         }
         let become_victim = format!("-c role={}", setting.victim);
         let mut client = Cluster::shared().try_connect(name, "postgres", &become_victim).unwrap();
-        assert_eq!(texts(&mut client, SEEN), ["theirs"]);
+        assert_eq!(seen(&mut client), ["theirs"]);
         // And the setting's value does not pretend that it worked.
         if let Ok(mut client) = Cluster::shared().try_connect(name, &setting.plain, "-c audit.actor_id=boss")
         {
-            assert_eq!(texts(&mut client, SEEN), ["mine"]);
+            assert_eq!(seen(&mut client), ["mine"]);
             assert_eq!(texts(&mut client, "SHOW audit.actor_id"), [""]);
         }
     });
@@ -360,12 +370,12 @@ fn what_is_planted_in_public_and_pg_temp() {
                 let mut client = setting.database.connect_as(&setting.plain);
                 // Every other time the session has read before.
                 if path.starts_with("audit") {
-                    assert_eq!(texts(&mut client, SEEN), ["mine"]);
+                    assert_eq!(seen(&mut client), ["mine"]);
                 }
                 client.batch_execute("BEGIN").unwrap();
                 client.batch_execute(&PLANT.replace("$.", &format!("{schema}."))).unwrap();
                 client.batch_execute(&format!("SET LOCAL search_path = {path}")).unwrap();
-                assert_eq!(texts(&mut client, SEEN), ["mine"], "{path}");
+                assert_eq!(seen(&mut client), ["mine"], "{path}");
                 assert_eq!(texts(&mut client, "SELECT unnest(audit.readable_organisations())"), ["mine"]);
                 assert_eq!(client.query("TABLE audit.event", &[]).unwrap().len(), 1);
                 // They are found by whoever does not qualify, functions and operators in public alone.

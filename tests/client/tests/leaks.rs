@@ -106,6 +106,10 @@ fn leaky_functions_see_only_what_the_policy_lets_through() {
         "SELECT count(*) FROM audit.event WHERE resource_id OPERATOR(pg_temp.<<<) 'x'",
         "SELECT count(*) FROM v WHERE pg_temp.leak(resource_id)",
         "SELECT count(*) FROM w WHERE pg_temp.leak(resource_id)",
+        "SELECT count(*) FROM audit.organisation_log WHERE pg_temp.leak(resource_id)",
+        "SELECT count(*) FROM audit.project_log l WHERE pg_temp.leak(l)",
+        "SELECT count(*) FROM audit.log(pattern => '*', max_rows => NULL) l WHERE pg_temp.leak(l)",
+        "SELECT count(*) FROM audit.history('secr' || 'et-type', 'secr' || 'et-key-1') h WHERE pg_temp.leak(h)",
         "SELECT count(*) FROM t JOIN audit.event e ON pg_temp.leak(e.resource_id)",
         "SELECT count(*) FROM audit.event e RIGHT JOIN t ON pg_temp.leak(e.resource_id)",
         "SELECT count(*) FROM audit.event a JOIN audit.event b ON a.action = b.action AND pg_temp.leak(b.metadata || b.after_state)",
@@ -192,6 +196,16 @@ fn ways_to_copy_the_log() {
         "BEGIN; DECLARE c CURSOR FOR TABLE audit.event; SELECT cursor_to_xml('c', 1000, true, true, ''); COMMIT",
         "SELECT * FROM ts_stat('SELECT to_tsvector(''simple'', resource_type) FROM audit.event')",
         "SELECT audit.to_json(e) FROM audit.event e",
+        "SELECT * FROM audit.log(pattern => '*', max_rows => NULL)",
+        "SELECT audit.to_json(e) FROM audit.log(pattern => '*', max_rows => NULL) e",
+        "SELECT * FROM audit.log('secr' || 'et-org', pattern => '*')",
+        "SELECT * FROM audit.log(project_id => 'secr' || 'et-project')",
+        "SELECT * FROM audit.log(actor_id => 'secr' || 'et-actor', pattern => '*')",
+        "SELECT * FROM audit.log(resource_type => 'secr' || 'et-type', pattern => '*')",
+        "SELECT * FROM audit.history('secr' || 'et-type', 'secr' || 'et-key-1')",
+        "SELECT (audit.history('secr' || 'et-type', 'secr' || 'et-key-' || i)).* FROM generate_series(1, 3) i",
+        "TABLE audit.organisation_log",
+        "TABLE audit.project_log",
         "SELECT to_jsonb(e), e::text, hstore_to_nothing FROM audit.event e, (SELECT 1) x (hstore_to_nothing)",
         "SELECT string_agg(e::text, '') FROM audit.event e TABLESAMPLE SYSTEM (100)",
         "SELECT max(resource_id), min(resource_id), max(organisation_id), max(actor_id), max(action) FROM audit.event",
@@ -304,7 +318,14 @@ fn commands_that_would_touch_rows_are_refused() {
     // Row-level security that is switched off is an error, not a way around it.
     let mut client = setting.database.connect_as(&setting.tenant);
     client.batch_execute("SET row_security = off").unwrap();
-    assert_eq!(refused(client.query("TABLE audit.event", &[])).0, SqlState::INSUFFICIENT_PRIVILEGE);
+    for query in [
+        "TABLE audit.event",
+        "TABLE audit.organisation_log",
+        "SELECT * FROM audit.log(pattern => '*')",
+        "SELECT * FROM audit.history('t', 'key-1')",
+    ] {
+        assert_eq!(refused(client.query(query, &[])).0, SqlState::INSUFFICIENT_PRIVILEGE, "{query}");
+    }
 }
 
 #[test]

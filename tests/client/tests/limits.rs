@@ -72,6 +72,26 @@ fn estimates_come_from_everybodys_rows() {
 }
 
 #[test]
+fn buffers_tell_how_much_was_looked_at() {
+    let (database, tenant) = tenants("buffers");
+    database
+        .connect()
+        .batch_execute("SELECT audit.record('a.b', 't', 'busy', 'secret-org') FROM generate_series(1, 300)")
+        .unwrap();
+    let mut client = database.connect_as(&tenant);
+    let mut buffers = |resource: &str| -> i64 {
+        let query = format!(
+            "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT FROM audit.history('t', '{resource}', max_rows => NULL)"
+        );
+        let plan: serde_json::Value = client.query_one(&query, &[]).unwrap().get(0);
+        assert_eq!(plan[0]["Plan"]["Actual Rows"], 0);
+        plan[0]["Plan"]["Shared Hit Blocks"].as_i64().unwrap()
+    };
+    let [first, second] = ["idle", "idle"].map(&mut buffers);
+    assert!(buffers("busy") > 5 * second.min(first));
+}
+
+#[test]
 fn pg_read_all_data_reads_toast_tables_and_statistics() {
     let (database, _) = tenants("toast");
     let snoop = database.role("snoop", &["pg_read_all_data"]);

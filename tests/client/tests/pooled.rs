@@ -4,6 +4,7 @@ use audit_client_tests::{Database, texts};
 use postgres::Client;
 
 const SEEN: &str = "SELECT DISTINCT organisation_id FROM audit.event ORDER BY 1";
+const LOG: &str = "SELECT DISTINCT organisation_id FROM audit.log(pattern => '*') ORDER BY 1";
 
 /// Two events in each of two organisations, an admin of each, and the application's connection.
 fn pooled(label: &str) -> (Database, Client) {
@@ -35,7 +36,7 @@ fn be(client: &mut Client, actor: &str) {
 #[test]
 fn a_prepared_statement_of_the_previous_client() {
     let (database, mut client) = pooled("prepared");
-    client.batch_execute(&format!("PREPARE seen AS {SEEN}")).unwrap();
+    client.batch_execute(&format!("PREPARE seen AS {SEEN}; PREPARE log AS {LOG}")).unwrap();
     let protocol = client.prepare(SEEN).unwrap();
     for mode in ["auto", "force_generic_plan", "force_custom_plan"] {
         client.batch_execute(&format!("SET plan_cache_mode = {mode}")).unwrap();
@@ -44,6 +45,7 @@ fn a_prepared_statement_of_the_previous_client() {
             for (actor, seen) in TURNS {
                 be(&mut client, actor);
                 assert_eq!(texts(&mut client, "EXECUTE seen"), seen, "{mode} {actor}");
+                assert_eq!(texts(&mut client, "EXECUTE log"), seen, "{mode} {actor}");
                 let rows = client.query(&protocol, &[]).unwrap();
                 assert_eq!(
                     rows.iter().map(|row| row.get(0)).collect::<Vec<String>>(),
@@ -57,6 +59,7 @@ fn a_prepared_statement_of_the_previous_client() {
         let tenant = format!("{}_tenant", database.name);
         client.batch_execute(&format!("SET ROLE {tenant}")).unwrap();
         assert_eq!(texts(&mut client, "EXECUTE seen"), ["o2"]);
+        assert_eq!(texts(&mut client, "EXECUTE log"), ["o2"]);
         client.batch_execute("RESET ROLE").unwrap();
         assert!(texts(&mut client, "EXECUTE seen").is_empty());
     }
@@ -74,15 +77,21 @@ fn a_function_whose_plans_are_kept() {
         .batch_execute(&format!(
             "CREATE FUNCTION public.seen_sql() RETURNS SETOF text LANGUAGE sql STABLE AS $$ {SEEN} $$;
              CREATE FUNCTION public.seen_plpgsql() RETURNS SETOF text LANGUAGE plpgsql AS $$ BEGIN RETURN QUERY {SEEN}; END $$;
+             CREATE FUNCTION public.log_sql() RETURNS SETOF text LANGUAGE sql STABLE AS $$ {LOG} $$;
+             CREATE FUNCTION public.log_plpgsql() RETURNS SETOF text LANGUAGE plpgsql AS $$ BEGIN RETURN QUERY {LOG}; END $$;
              CREATE VIEW public.seen AS {SEEN};"
         ))
         .unwrap();
     for _ in 0..3 {
         for (actor, seen) in TURNS {
             be(&mut client, actor);
-            for query in
-                ["SELECT public.seen_sql()", "SELECT public.seen_plpgsql()", "SELECT * FROM public.seen"]
-            {
+            for query in [
+                "SELECT public.seen_sql()",
+                "SELECT public.seen_plpgsql()",
+                "SELECT public.log_sql()",
+                "SELECT public.log_plpgsql()",
+                "SELECT * FROM public.seen",
+            ] {
                 assert_eq!(texts(&mut client, query), seen, "{query} {actor}");
             }
         }
