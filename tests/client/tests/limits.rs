@@ -76,7 +76,7 @@ fn buffers_tell_how_much_was_looked_at() {
     let (database, tenant) = tenants("buffers");
     database
         .connect()
-        .batch_execute("SELECT audit.record('a.b', 't', 'busy', 'secret-org') FROM generate_series(1, 300)")
+        .batch_execute("SELECT audit.record('a.b', 't', 'busy', 'secret-org') FROM generate_series(1, 3000)")
         .unwrap();
     let mut client = database.connect_as(&tenant);
     let mut buffers = |resource: &str| -> i64 {
@@ -87,8 +87,9 @@ fn buffers_tell_how_much_was_looked_at() {
         assert_eq!(plan[0]["Plan"]["Actual Rows"], 0);
         plan[0]["Plan"]["Shared Hit Blocks"].as_i64().unwrap()
     };
-    let [first, second] = ["idle", "idle"].map(&mut buffers);
-    assert!(buffers("busy") > 5 * second.min(first));
+    // The first time it looks at catalogues, too.
+    let mut least = |resource: &str| (0..3).map(|_| buffers(resource)).min().unwrap();
+    assert!(least("busy") > 2 * least("idle"));
 }
 
 #[test]
