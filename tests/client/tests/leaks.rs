@@ -365,6 +365,7 @@ fn the_tables_of_rights_are_for_who_configures() {
         .unwrap();
     let admin = setting.database.role("admin", &["audit_admin"]);
     let snoop = setting.database.role("quiet", &["pg_read_all_data", "pg_monitor"]);
+    let all = setting.database.role("all", &["pg_read_all_data", "pg_write_all_data", "audit_admin"]);
     for table in ["admin", "admin_source", "organisation"] {
         setting.denied(&setting.tenant, &format!("TABLE audit.{table}"));
         setting.denied(&setting.tenant, &format!("COPY audit.{table} TO STDOUT"));
@@ -390,6 +391,17 @@ fn the_tables_of_rights_are_for_who_configures() {
             setting.denied(&admin, &statement);
             setting.denied(&snoop, &statement);
         }
+        // Nor does pg_write_all_data grant: the functions alone write.
+        let mut client = setting.database.connect_as(&all);
+        let row = format!("SELECT * FROM audit.{table}");
+        let count = client.query(&row, &[]).unwrap().len();
+        assert!(count > 0);
+        setting.denied(&all, &format!("INSERT INTO audit.{table} {row}"));
+        setting.denied(&all, &format!("TRUNCATE audit.{table}"));
+        assert_eq!(client.execute(&format!("DELETE FROM audit.{table}"), &[]).unwrap(), 0);
+        let column = if table == "admin_source" { "owner" } else { "organisation_id" };
+        assert_eq!(client.execute(&format!("UPDATE audit.{table} SET {column} = 'x'"), &[]).unwrap(), 0);
+        assert_eq!(client.query(&row, &[]).unwrap().len(), count);
     }
 }
 

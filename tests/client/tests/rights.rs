@@ -476,6 +476,8 @@ fn as_principal<R>(
     enterprise: bool,
     read: impl FnOnce(&mut Client, &mut Random) -> R,
 ) -> R {
+    let mode =
+        ["READ WRITE", "READ ONLY", "ISOLATION LEVEL SERIALIZABLE READ ONLY"][random.below(3) as usize];
     // Plans that are switched off look dear, and what looks dear is compiled.
     let mut plan = "SET LOCAL jit = off;".to_owned();
     for (setting, one_in) in [("enable_seqscan", 2), ("enable_bitmapscan", 2), ("force_parallel_mode", 10)] {
@@ -483,7 +485,7 @@ fn as_principal<R>(
     }
     client
         .batch_execute(&format!(
-            "BEGIN; {plan} SET LOCAL audit.enterprise = {enterprise}; SET LOCAL audit.actor_id = '{actor}';
+            "BEGIN {mode}; {plan} SET LOCAL audit.enterprise = {enterprise}; SET LOCAL audit.actor_id = '{actor}';
              SET LOCAL ROLE {role}"
         ))
         .unwrap();
