@@ -51,8 +51,9 @@ fn ten_thousand_writes_scan_no_settings_and_no_catalogue() {
         scans(&mut client, "pg_stat_sys_tables", "schemaname = 'pg_catalog'"),
     );
     assert_eq!(after.0, before.0, "a settings table was scanned");
-    // Planning, statistics and autovacuum read some; one scan a row would be ten thousand.
-    assert!(after.1 - before.1 < 500, "catalogues were scanned {} times", after.1 - before.1);
+    // Planning, statistics and autovacuum read some, and so do plans made anew when other tests make roles; one scan a
+    // row would be ten thousand.
+    assert!(after.1 - before.1 < 5_000, "catalogues were scanned {} times", after.1 - before.1);
     let events: i64 = client.query_one("SELECT count(*) FROM audit.event", &[]).unwrap().get(0);
     assert_eq!(events, 3 + 6 + 10_002);
 }
