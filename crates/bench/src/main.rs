@@ -7,8 +7,9 @@ mod report;
 mod systems;
 mod workloads;
 
-use audit_client_tests::{Cluster, root};
-use report::{Environment, Ratio, Samples};
+use audit_bench::results::{Environment, Ratio, write};
+use audit_client_tests::Cluster;
+use report::Samples;
 use systems::{System, TABLES};
 use workloads::{Bench, Sizes};
 
@@ -76,11 +77,6 @@ fn main() {
         scale.sizes,
     );
     let text = report::markdown(&samples, &ratios, &environment);
-    let folder = root().join("target/bench");
-    std::fs::create_dir_all(&folder).expect("target/bench can be made");
-    let write = |name: &str, content: &str| {
-        std::fs::write(folder.join(name), content).expect("results can be written")
-    };
     write("results.json", &report::json(&samples, &ratios, &environment));
     write("results.md", &text);
     for (name, chart) in report::charts(&samples) {

@@ -1,42 +1,12 @@
-//! Results: the ratios that were promised, and where they stand.
+//! Results of the write benchmark: the ratios that were promised, and where they stand.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use audit_bench::results::{self, Environment, Ratio, median};
 use serde::Serialize;
 
 use crate::workloads::{Cost, Sizes};
-
-/// Where and how it was measured.
-#[derive(Serialize)]
-pub struct Environment {
-    /// PostgreSQL's version.
-    pub postgresql: String,
-    /// The processor, how many of them, and the memory.
-    pub machine: String,
-    /// Rounds that were measured.
-    pub rounds: u32,
-    /// Rows of a bulk statement and of the wide table, and statements of a loop.
-    pub sizes: Sizes,
-}
-
-impl Environment {
-    /// Reads what the machine is.
-    pub fn read(postgresql: String, rounds: u32, sizes: Sizes) -> Self {
-        let line = |file: &str, key: &str| {
-            let text = std::fs::read_to_string(file).unwrap_or_default();
-            let line = text.lines().find(|line| line.starts_with(key)).unwrap_or_default();
-            line.split_once(':').map_or_else(String::new, |(_, value)| value.trim().to_owned())
-        };
-        let machine = format!(
-            "{} x {}, {} of memory",
-            std::thread::available_parallelism().map_or(0, usize::from),
-            line("/proc/cpuinfo", "model name"),
-            line("/proc/meminfo", "MemTotal")
-        );
-        Self { postgresql, machine, rounds, sizes }
-    }
-}
 
 /// All samples, by workload and system.
 #[derive(Default, Serialize)]
@@ -44,11 +14,6 @@ pub struct Samples {
     costs: BTreeMap<String, BTreeMap<String, Vec<Cost>>>,
     /// Transactions per second, by number of clients and system.
     throughput: BTreeMap<u32, BTreeMap<String, Vec<f64>>>,
-}
-
-fn middle(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
 }
 
 impl Samples {
@@ -64,12 +29,12 @@ impl Samples {
 
     /// The median of one part of the cost.
     pub fn median(&self, system: &str, workload: &str, part: fn(&Cost) -> f64) -> Option<f64> {
-        middle(self.costs.get(workload)?.get(system)?.iter().map(part).collect())
+        median(self.costs.get(workload)?.get(system)?.iter().map(part).collect())
     }
 
     /// Median transactions per second.
     pub fn throughput(&self, system: &str, clients: u32) -> Option<f64> {
-        middle(self.throughput.get(&clients)?.get(system)?.clone())
+        median(self.throughput.get(&clients)?.get(system)?.clone())
     }
 
     /// Median microseconds for each row.
@@ -80,53 +45,6 @@ impl Samples {
     /// What a system adds to no audit, in microseconds for each row.
     pub fn overhead(&self, system: &str, workload: &str) -> Option<f64> {
         Some(self.micros(system, workload)? - self.micros("none", workload)?)
-    }
-}
-
-/// One promise and what was measured.
-#[derive(Serialize)]
-pub struct Ratio {
-    /// What is compared.
-    pub name: String,
-    /// What was measured.
-    pub value: f64,
-    /// What it must not exceed, or must reach if `at_least`.
-    pub must: f64,
-    /// What is aimed at.
-    pub aim: f64,
-    /// Whether more is better.
-    pub at_least: bool,
-    /// Whether the must is kept.
-    pub kept: bool,
-    /// Whether the aim is reached.
-    pub reached: bool,
-}
-
-impl Ratio {
-    /// A value of which less is better.
-    pub fn at_most(name: impl Into<String>, value: f64, must: f64, aim: f64) -> Self {
-        Self {
-            name: name.into(),
-            value,
-            must,
-            aim,
-            at_least: false,
-            kept: value <= must,
-            reached: value <= aim,
-        }
-    }
-
-    /// A value of which more is better.
-    pub fn at_least(name: impl Into<String>, value: f64, must: f64, aim: f64) -> Self {
-        Self {
-            name: name.into(),
-            value,
-            must,
-            aim,
-            at_least: true,
-            kept: value >= must,
-            reached: value >= aim,
-        }
     }
 }
 
@@ -209,13 +127,13 @@ pub fn ratios(samples: &Samples) -> Vec<Ratio> {
 }
 
 /// Everything as JSON.
-pub fn json(samples: &Samples, ratios: &[Ratio], environment: &Environment) -> String {
+pub fn json(samples: &Samples, ratios: &[Ratio], environment: &Environment<Sizes>) -> String {
     let everything = serde_json::json!({ "environment": environment, "ratios": ratios, "samples": samples });
     serde_json::to_string_pretty(&everything).expect("results are JSON")
 }
 
 /// Everything as Markdown.
-pub fn markdown(samples: &Samples, ratios: &[Ratio], environment: &Environment) -> String {
+pub fn markdown(samples: &Samples, ratios: &[Ratio], environment: &Environment<Sizes>) -> String {
     let Environment { postgresql, machine, rounds, sizes } = environment;
     let Sizes { bulk, single, wide } = sizes;
     let mut text = format!(
@@ -270,20 +188,8 @@ pub fn markdown(samples: &Samples, ratios: &[Ratio], environment: &Environment) 
         }
         text.push('\n');
     }
-    text.push_str("\n| ratio | measured | must | aim | |\n|---|---|---|---|---|\n");
-    for ratio in ratios {
-        let sign = if ratio.at_least { "≥" } else { "≤" };
-        let verdict = match (ratio.kept, ratio.reached) {
-            (_, true) => "aim reached",
-            (true, false) => "must kept",
-            _ => "**missed**",
-        };
-        let _ = writeln!(
-            text,
-            "| {} | {:.2} | {sign} {} | {sign} {} | {verdict} |",
-            ratio.name, ratio.value, ratio.must, ratio.aim
-        );
-    }
+    text.push('\n');
+    text.push_str(&results::table(ratios));
     text
 }
 
