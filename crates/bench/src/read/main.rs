@@ -55,7 +55,7 @@ fn main() {
             }
         }
     }
-    let matching = matching::measure(&mut superuser, if quick { 3 } else { 9 });
+    let matching = matching::measure(&mut superuser, 100);
 
     let version = superuser.query_one("SELECT version()", &[]).expect("a version").get(0);
     let environment = Environment::read(version, ROUNDS, sizes);
