@@ -14,15 +14,14 @@ use std::time::SystemTime;
 use audit_bench::results::{Environment, write};
 use audit_client_tests::Cluster;
 use fill::{Log, SPAN};
-use measure::Library;
+use measure::{Library, SLOW};
 use questions::Question;
 use report::{Answer, Heard, Sizes};
 
 /// Rounds that count; one before them fills caches.
 const ROUNDS: u32 = 30;
-/// Rounds that a call takes part in which takes longer than `SLOW` milliseconds.
+/// Rounds that a slow call takes part in.
 const SLOW_ROUNDS: u32 = 5;
-const SLOW: f64 = 100.0;
 
 fn main() {
     let quick = std::env::var("QUICK").is_ok_and(|quick| quick == "1");
@@ -64,6 +63,13 @@ fn main() {
     write("read.json", &report::json(&answers, &matching, &ratios, &environment));
     write("read.md", &text);
     println!("{text}");
+    if std::env::var("KEEP").is_ok_and(|keep| keep == "1") {
+        eprintln!(
+            "The cluster stays up, in {}; remove it with: tools/cluster drop bench-read",
+            cluster.socket()
+        );
+        std::mem::forget(cluster);
+    }
 }
 
 /// What the logs answer, which must be the same in plain SQL, and what that costs.
