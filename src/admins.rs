@@ -142,7 +142,8 @@ pub fn grant(arguments: Grant) -> Result<()> {
 pub fn revoke(arguments: Grant) -> Result<()> {
     // By the role's name alone: what a dropped role of that name was granted goes, too.
     const DELETE: &CStr = c"DELETE FROM audit.admin
-        WHERE actor_id IS NOT DISTINCT FROM $1 AND db_role IS NOT DISTINCT FROM $2::name  AND organisation_id IS NOT DISTINCT FROM $4 AND project_id IS NOT DISTINCT FROM $5 AND instance_owner = $6";
+        WHERE actor_id IS NOT DISTINCT FROM $1 AND db_role IS NOT DISTINCT FROM $2::name
+          AND organisation_id IS NOT DISTINCT FROM $4 AND project_id IS NOT DISTINCT FROM $5 AND instance_owner = $6";
     let grant = arguments.checked()?;
     if as_extension_owner(|| query::write(DELETE, &grant.parameters())) == 0 {
         return Err(Error::new(

@@ -2,6 +2,7 @@
 
 use pgrx::{PgSqlErrorCode, pg_sys};
 
+use super::catalog;
 use crate::error::{Error, Result};
 
 /// The columns of an event, in the order of `audit.event`.
@@ -81,6 +82,23 @@ pub(super) const NAMES: [&str; 18] = [
 
 /// The first so many columns are never NULL: the writer always fills them.
 pub(super) const ALWAYS_FILLED: usize = Column::Action as usize + 1;
+
+/// Refuses a partition that has no rows of its own, such as one that is partitioned again, or whose rows are elsewhere.
+///
+/// # Safety
+/// `partition` must be open.
+pub(super) unsafe fn check_ordinary(partition: pg_sys::Relation) -> Result<()> {
+    // SAFETY: an open relation has its pg_class row at hand.
+    let (kind, oid) = unsafe { ((*(*partition).rd_rel).relkind as u8, (*partition).rd_id) };
+    if kind == pg_sys::RELKIND_RELATION {
+        return Ok(());
+    }
+    Err(Error::new(
+        PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
+        format!("partition {} of audit.event is no ordinary table", catalog::shown_name(oid)),
+    )
+    .hint("Detach it: the log's partitions are ordinary tables, made by audit.maintain."))
+}
 
 /// The position of each of [`NAMES`] in the rows that `descriptor` describes.
 ///

@@ -124,6 +124,7 @@ impl Description {
         let changes = CHANGES.get();
         // SAFETY: as the caller promises, which also locks its indexes against being dropped.
         let description = unsafe {
+            event_columns::check_ordinary(relation)?;
             let positions = event_columns::positions((*relation).rd_att)?;
             let indexes = index_oids(relation)
                 .into_iter()

@@ -304,14 +304,7 @@ unsafe fn describe(relation: pg_sys::Relation) -> Result<Partition> {
     // SAFETY: the relation is open; its indexes are opened and closed here, and what is kept of them is
     // copied into a context of its own.
     unsafe {
-        if (*(*relation).rd_rel).relkind as u8 != pg_sys::RELKIND_RELATION {
-            let name = catalog::shown_name((*relation).rd_id);
-            return Err(Error::new(
-                PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
-                format!("partition {name} of audit.event is no ordinary table"),
-            )
-            .hint("Detach it: the log's partitions are ordinary tables, made by audit.maintain."));
-        }
+        event_columns::check_ordinary(relation)?;
         let descriptor = &*(*relation).rd_att;
         let attributes = descriptor.attrs.as_slice(descriptor.natts as usize);
         let positions = event_columns::positions((*relation).rd_att)?;

@@ -212,6 +212,19 @@ fn whole_rows_come_back_also_of_a_partition_with_another_layout() {
     assert_eq!(code, SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
     assert_eq!(message, "partition public.other has no index on event_id");
     assert!(hint.contains("ADD PRIMARY KEY (event_id)"), "{hint}");
+    // Nor can one that is partitioned again: the writer refuses it, too.
+    owner
+        .batch_execute(
+            "ALTER TABLE other ADD PRIMARY KEY (event_id);
+             CREATE TABLE divided (LIKE audit.event) PARTITION BY RANGE (occurred_at);
+             CREATE INDEX ON divided (event_id);
+             ALTER TABLE audit.event ATTACH PARTITION divided FOR VALUES FROM ('2031-01-01') TO ('2032-01-01')",
+        )
+        .unwrap();
+    let (code, message, hint) = refused(owner.query("SELECT FROM audit.log(pattern => '*')", &[]));
+    assert_eq!(code, SqlState::WRONG_OBJECT_TYPE);
+    assert_eq!(message, "partition public.divided of audit.event is no ordinary table");
+    assert!(hint.starts_with("Detach it"), "{hint}");
 }
 
 /// Writers commit late and out of order while someone turns the pages.
