@@ -128,15 +128,49 @@ sql_function!(
 );
 
 unsafe fn is_readable_pair(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
-    // SAFETY: a function of a text[] and two texts, which live as long as the call.
+    // SAFETY: a function of a text[] and two texts, which live as long as the call; fn_extra is ours, lives in fn_mcxt
+    // and is dropped with it.
     unsafe {
         let given = (*fcinfo).args.as_slice(3);
-        let holds = !given.iter().any(|argument| argument.isnull)
-            && array::texts(given[0].value).chunks_exact(2).any(|pair| {
-                pair[0] == Some(varlena_bytes(given[1].value))
-                    && pair[1] == Some(varlena_bytes(given[2].value))
-            });
-        pg_sys::Datum::from(holds)
+        if given.iter().any(|argument| argument.isnull) {
+            return pg_sys::Datum::from(false);
+        }
+        let [pairs, organisation, project] = [0, 1, 2].map(|n| given[n].value);
+        let wanted = (varlena_bytes(organisation), varlena_bytes(project));
+        let Some(info) = (*fcinfo).flinfo.as_mut() else {
+            return pg_sys::Datum::from(Pairs::new(pairs).contain(wanted));
+        };
+        let mut known: *mut Pairs = info.fn_extra.cast();
+        if known.is_null() {
+            known = PgMemoryContexts::For(info.fn_mcxt).leak_and_drop_on_delete(Pairs::new(pairs));
+            info.fn_extra = known.cast();
+        } else if (*known).array != varlena_bytes(pairs) {
+            *known = Pairs::new(pairs);
+        }
+        pg_sys::Datum::from((*known).contain(wanted))
+    }
+}
+
+/// Pairs taken out of their array once, for a call site that compares them with many rows.
+struct Pairs {
+    array: Vec<u8>,
+    sorted: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Pairs {
+    /// # Safety
+    /// `array` must be a text[].
+    unsafe fn new(array: pg_sys::Datum) -> Self {
+        // SAFETY: as the caller promises.
+        let (bytes, texts) = unsafe { (varlena_bytes(array).to_vec(), array::texts(array)) };
+        let pairs = texts.chunks_exact(2).filter_map(|pair| Some((pair[0]?.to_vec(), pair[1]?.to_vec())));
+        let mut sorted: Vec<_> = pairs.collect();
+        sorted.sort_unstable();
+        Self { array: bytes, sorted }
+    }
+
+    fn contain(&self, (organisation, project): (&[u8], &[u8])) -> bool {
+        self.sorted.binary_search_by(|pair| (&*pair.0, &*pair.1).cmp(&(organisation, project))).is_ok()
     }
 }
 
