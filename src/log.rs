@@ -59,8 +59,10 @@ pub struct Query {
     pub oldest: Id,
     /// The greatest id.
     pub newest: Id,
-    /// When it occurred: from this timestamptz on, and before that one.
-    pub period: Period,
+    /// When it occurred: from this timestamptz on.
+    pub since: Option<i64>,
+    /// And before this one.
+    pub until: Option<i64>,
     /// How many events at most.
     pub most: usize,
     /// What the session may read; `None` is everything.
@@ -73,8 +75,8 @@ impl Query {
     pub fn expects(&self, partition: Option<Period>) -> Expected {
         match partition {
             None => Expected::Some,
-            Some((_, end)) if end <= self.period.0 => Expected::None,
-            Some((start, _)) if start >= self.period.1 => Expected::None,
+            Some((_, end)) if self.since.is_some_and(|since| end <= since) => Expected::None,
+            Some((start, _)) if self.until.is_some_and(|until| start >= until) => Expected::None,
             Some((start, _)) if first_id_at(start) > self.newest => Expected::Newer,
             Some(_) => Expected::Some,
         }
@@ -91,7 +93,8 @@ impl Query {
             && is(Column::ResourceType, &self.resource_type)
             && is(Column::ResourceId, &self.resource)
             && event.text(Column::Action).is_some_and(|action| self.pattern.matches(action))
-            && (self.period.0..self.period.1).contains(&event.occurred_at())
+            && self.since.is_none_or(|since| event.occurred_at() >= since)
+            && self.until.is_none_or(|until| event.occurred_at() < until)
             && self.rights.as_ref().is_none_or(|rights| {
                 rights.open(event.text(Column::OrganisationId), event.text(Column::ProjectId))
             })
@@ -181,7 +184,8 @@ fn query(given: Arguments, log: &Log) -> Result<Option<Query>> {
         actor: given.actor_id.map(stored_identifier),
         resource_type: given.resource_type.map(stored_identifier),
         resource: given.resource_id.map(stored_identifier),
-        period: (given.since.unwrap_or(i64::MIN), given.until.unwrap_or(i64::MAX)),
+        since: given.since,
+        until: given.until,
         oldest: given.since.map_or(0, first_id_at),
         newest: page.min(period),
         most,

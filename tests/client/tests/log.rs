@@ -34,6 +34,9 @@ fn with_events(label: &str) -> Database {
              INSERT INTO audit.event (event_id, occurred_at, transaction_id, action, organisation_id, project_id, session_role, db_role)
              SELECT id_at(date_trunc('month', now()) - i * interval '2 days'), 'epoch'::timestamptz - i * interval '1 day', pg_current_xact_id(),
                     'entity.created', 'o' || i % 30, 'p' || i % 50, 'x', 'x' FROM generate_series(1, 200) AS i;
+             INSERT INTO audit.event (event_id, occurred_at, transaction_id, action, organisation_id, project_id, session_role, db_role)
+             SELECT id_at(date_trunc('month', now()) - i * interval '9 days'), (ARRAY['infinity', '-infinity'])[1 + i % 2]::timestamptz, pg_current_xact_id(),
+                    'entity.created', 'o' || i % 30, 'p' || i % 50, 'x', 'x' FROM generate_series(1, 40) AS i;
              ANALYZE audit.event",
         )
         .unwrap();
