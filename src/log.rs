@@ -49,6 +49,8 @@ pub struct Query {
     pub project: Option<Text>,
     /// The filter on actions.
     pub pattern: Pattern,
+    /// Where what it shows is among all actions: from the one on, and before the other.
+    pub ranges: Vec<(Vec<u8>, Option<Text>)>,
     /// Who did it.
     pub actor: Option<Text>,
     /// The kind of resource.
@@ -180,6 +182,11 @@ fn query(given: Arguments, log: &Log) -> Result<Option<Query>> {
     let query = Query {
         organisation: given.organisation_id.map(stored_identifier),
         project: given.project_id.map(stored_identifier),
+        ranges: pattern
+            .ranges()
+            .into_iter()
+            .map(|range| (range.low, range.high.as_deref().map(Text::new)))
+            .collect(),
         pattern,
         actor: given.actor_id.map(stored_identifier),
         resource_type: given.resource_type.map(stored_identifier),

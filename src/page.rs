@@ -119,10 +119,9 @@ impl Walk<'_, '_> {
             for prefix in &leg.prefixes {
                 let done = match leg.then {
                     Then::Id => self.read(&mut index, prefix),
-                    Then::Action => self.query.pattern.ranges().iter().all(|range| {
-                        let high = range.high.as_deref().map(Text::new);
+                    Then::Action => self.query.ranges.iter().all(|(low, high)| {
                         let shown = |action: &[u8]| self.query.pattern.matches(action);
-                        self.read_groups(&mut index, prefix, &range.low, high.as_ref(), shown)
+                        self.read_groups(&mut index, prefix, low, high.as_ref(), shown)
                     }),
                     Then::Text => {
                         self.read(&mut index, &[&**prefix, &[None]].concat())

@@ -117,9 +117,8 @@ fn scopes(query: &Query) -> Option<Vec<Leg>> {
     readable.dedup();
     let administers = |wanted: &Text| rights.organisations.binary_search(wanted).is_ok();
     Some(match (organisation, project) {
-        // The project's organisation is known only from its events.
-        (None, Some(project)) if !rights.organisations.is_empty() => vec![projects(vec![project.clone()])],
-        (Some(organisation), Some(project)) if administers(organisation) => {
+        // Which organisation a project is in, only its events tell.
+        (_, Some(project)) if organisation.map_or(!rights.organisations.is_empty(), administers) => {
             vec![projects(vec![project.clone()])]
         }
         (_, Some(project)) => {

@@ -7,8 +7,9 @@ use pgrx::{PgMemoryContexts, pg_guard, pg_sys};
 
 use super::arguments::Arguments;
 use super::array;
+use super::call_site;
 use super::entry::{or_raise, sql_function};
-use super::value::varlena_bytes;
+use super::value::{Text, varlena_bytes};
 use crate::rights::{Principal, Rights};
 use crate::{admin_source, admins};
 
@@ -128,33 +129,26 @@ sql_function!(
 );
 
 unsafe fn is_readable_pair(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
-    // SAFETY: a function of a text[] and two texts, which live as long as the call; fn_extra is ours, lives in fn_mcxt
-    // and is dropped with it.
+    // SAFETY: a function of a text[] and two texts, which live as long as the call; fn_extra is ours.
     unsafe {
         let given = (*fcinfo).args.as_slice(3);
         if given.iter().any(|argument| argument.isnull) {
             return pg_sys::Datum::from(false);
         }
         let [pairs, organisation, project] = [0, 1, 2].map(|n| given[n].value);
-        let wanted = (varlena_bytes(organisation), varlena_bytes(project));
+        let (organisation, project) = (Some(varlena_bytes(organisation)), Some(varlena_bytes(project)));
         let Some(info) = (*fcinfo).flinfo.as_mut() else {
-            return pg_sys::Datum::from(Pairs::new(pairs).contain(wanted));
+            return Pairs::new(pairs).rights.open(organisation, project).into();
         };
-        let mut known: *mut Pairs = info.fn_extra.cast();
-        if known.is_null() {
-            known = PgMemoryContexts::For(info.fn_mcxt).leak_and_drop_on_delete(Pairs::new(pairs));
-            info.fn_extra = known.cast();
-        } else if (*known).array != varlena_bytes(pairs) {
-            *known = Pairs::new(pairs);
-        }
-        pg_sys::Datum::from((*known).contain(wanted))
+        let is_current = |known: &Pairs| known.array == varlena_bytes(pairs);
+        call_site::kept(info, is_current, |_| Pairs::new(pairs)).rights.open(organisation, project).into()
     }
 }
 
-/// Pairs taken out of their array once, for a call site that compares them with many rows.
+/// Rights to pairs, taken out of their array once for a call site that compares them with many rows.
 struct Pairs {
     array: Vec<u8>,
-    sorted: Vec<(Vec<u8>, Vec<u8>)>,
+    rights: Rights,
 }
 
 impl Pairs {
@@ -163,14 +157,10 @@ impl Pairs {
     unsafe fn new(array: pg_sys::Datum) -> Self {
         // SAFETY: as the caller promises.
         let (bytes, texts) = unsafe { (varlena_bytes(array).to_vec(), array::texts(array)) };
-        let pairs = texts.chunks_exact(2).filter_map(|pair| Some((pair[0]?.to_vec(), pair[1]?.to_vec())));
-        let mut sorted: Vec<_> = pairs.collect();
-        sorted.sort_unstable();
-        Self { array: bytes, sorted }
-    }
-
-    fn contain(&self, (organisation, project): (&[u8], &[u8])) -> bool {
-        self.sorted.binary_search_by(|pair| (&*pair.0, &*pair.1).cmp(&(organisation, project))).is_ok()
+        let pair = |pair: &[Option<&[u8]>]| Some((Text::new(pair[0]?), Text::new(pair[1]?)));
+        let mut pairs: Vec<_> = texts.chunks_exact(2).filter_map(pair).collect();
+        pairs.sort();
+        Self { array: bytes, rights: Rights { pairs, ..Rights::default() } }
     }
 }
 

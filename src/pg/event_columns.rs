@@ -29,36 +29,7 @@ pub enum Column {
     TableName,
 }
 
-impl Column {
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        NAMES[self as usize]
-    }
-}
-
-/// All of them.
-pub(super) const ALL: [Column; 18] = [
-    Column::EventId,
-    Column::OccurredAt,
-    Column::TransactionId,
-    Column::Action,
-    Column::ResourceType,
-    Column::ResourceId,
-    Column::ActorId,
-    Column::ActorType,
-    Column::OrganisationId,
-    Column::ProjectId,
-    Column::BeforeState,
-    Column::AfterState,
-    Column::Metadata,
-    Column::SessionRole,
-    Column::DbRole,
-    Column::ApplicationName,
-    Column::ClientAddr,
-    Column::TableName,
-];
-
-/// Their names.
+/// Their names, in the same order.
 pub(super) const NAMES: [&str; 18] = [
     "event_id",
     "occurred_at",
@@ -100,25 +71,31 @@ pub(super) unsafe fn check_ordinary(partition: pg_sys::Relation) -> Result<()> {
     .hint("Detach it: the log's partitions are ordinary tables, made by audit.maintain."))
 }
 
-/// The position of each of [`NAMES`] in the rows that `descriptor` describes.
+/// The position of the column of this name in the rows that `descriptor` describes.
+///
+/// # Safety
+/// `descriptor` must be valid.
+pub(super) unsafe fn position(descriptor: pg_sys::TupleDesc, name: &str) -> Option<usize> {
+    // SAFETY: a valid descriptor holds natts attributes.
+    let attributes = unsafe { (*descriptor).attrs.as_slice((*descriptor).natts as usize) };
+    attributes.iter().position(|a| !a.attisdropped && pgrx::name_data_to_str(&a.attname) == name)
+}
+
+/// The same for each of [`NAMES`].
 ///
 /// # Safety
 /// `descriptor` must be valid.
 pub(super) unsafe fn positions(descriptor: pg_sys::TupleDesc) -> Result<[usize; NAMES.len()]> {
-    // SAFETY: a valid descriptor holds natts attributes.
-    let attributes = unsafe { (*descriptor).attrs.as_slice((*descriptor).natts as usize) };
     let mut positions = [0; NAMES.len()];
-    for (name, position) in NAMES.iter().zip(&mut positions) {
-        *position = attributes
-            .iter()
-            .position(|a| !a.attisdropped && pgrx::name_data_to_str(&a.attname) == *name)
-            .ok_or_else(|| {
-                Error::new(
-                    PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
-                    format!("a partition of audit.event has no column \"{name}\""),
-                )
-                .hint("Attach partitions that were made LIKE audit.event_default INCLUDING ALL.")
-            })?;
+    for (name, found) in NAMES.iter().zip(&mut positions) {
+        // SAFETY: as the caller promises.
+        *found = unsafe { position(descriptor, name) }.ok_or_else(|| {
+            Error::new(
+                PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
+                format!("a partition of audit.event has no column \"{name}\""),
+            )
+            .hint("Attach partitions that were made LIKE audit.event_default INCLUDING ALL.")
+        })?;
     }
     Ok(positions)
 }

@@ -10,7 +10,7 @@ use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use pgrx::{PgSqlErrorCode, pg_sys};
 
 use super::catalog;
-use super::event_columns::{self, ALL, Column, NAMES};
+use super::event_columns::{self, Column, NAMES};
 use super::event_months::{Months, Period};
 use super::list::cells;
 use super::row::{Row, index_oids};
@@ -94,7 +94,8 @@ impl Drop for Log {
 /// What is known of a partition.
 struct Description {
     positions: [usize; NAMES.len()],
-    indexes: Vec<(pg_sys::Oid, Vec<Column>)>,
+    /// By the place of their columns in [`NAMES`].
+    indexes: Vec<(pg_sys::Oid, Vec<usize>)>,
 }
 
 thread_local! {
@@ -169,7 +170,11 @@ impl Partition {
 
     /// The index on these columns, which end with `event_id`.
     pub fn index(&self, columns: &[Column]) -> Option<Index<'_>> {
-        let (oid, _) = self.description.indexes.iter().find(|(_, keys)| keys == columns)?;
+        let (oid, _) = self
+            .description
+            .indexes
+            .iter()
+            .find(|(_, keys)| keys.iter().copied().eq(columns.iter().map(|column| *column as usize)))?;
         // SAFETY: closed in the index's `drop`, or by the transaction's abort.
         let index = unsafe { pg_sys::index_open(*oid, pg_sys::AccessShareLock as i32) };
         let scans = columns.iter().map(|_| None).collect();
@@ -184,10 +189,8 @@ impl Partition {
 
     /// The position of a column in its rows, by name.
     pub(super) fn position(&self, name: &str) -> Option<usize> {
-        // SAFETY: the relation is open; its descriptor holds natts attributes.
-        let attributes =
-            unsafe { (*(*self.relation).rd_att).attrs.as_slice((*(*self.relation).rd_att).natts as usize) };
-        attributes.iter().position(|a| !a.attisdropped && pgrx::name_data_to_str(&a.attname) == name)
+        // SAFETY: the relation is open.
+        unsafe { event_columns::position((*self.relation).rd_att, name) }
     }
 
     /// The event at a place that an index led to before, in this statement.
@@ -222,11 +225,11 @@ impl Drop for Partition {
     }
 }
 
-/// The columns of an index that this walk can use: a whole b-tree on columns of events, ascending, text under "C".
+/// The columns, by their place in [`NAMES`], of an index that this walk can use: a whole b-tree on columns of events, ascending, text under "C".
 ///
 /// # Safety
 /// `oid` must be an index of a table that is locked.
-unsafe fn key_columns(oid: pg_sys::Oid, positions: &[usize; NAMES.len()]) -> Option<Vec<Column>> {
+unsafe fn key_columns(oid: pg_sys::Oid, positions: &[usize; NAMES.len()]) -> Option<Vec<usize>> {
     // SAFETY: the index is closed here; its arrays hold as many entries as it has key columns.
     unsafe {
         let index = pg_sys::index_open(oid, pg_sys::AccessShareLock as i32);
@@ -238,24 +241,24 @@ unsafe fn key_columns(oid: pg_sys::Oid, positions: &[usize; NAMES.len()]) -> Opt
             && pg_sys::RelationGetIndexPredicate(index).is_null();
         let column = |at: usize| {
             let attnum = form.indkey.values.as_slice(keys)[at];
-            let position = positions.iter().position(|position| *position as i16 + 1 == attnum)?;
-            let column = ALL[position];
+            let column = positions.iter().position(|position| *position as i16 + 1 == attnum)?;
             let fits = *(*index).rd_indoption.add(at) == 0
                 && match *(*index).rd_opfamily.add(at) {
                     pg_sys::TEXT_BTREE_FAM_OID => {
                         *(*index).rd_indcollation.add(at) == pg_sys::C_COLLATION_OID
                     }
-                    UUID_BTREE_FAM_OID => column == Column::EventId,
+                    UUID_BTREE_FAM_OID => column == EVENT_ID,
                     _ => false,
                 };
             fits.then_some(column)
         };
         let columns = if plain { (0..keys).map(column).collect::<Option<Vec<_>>>() } else { None };
         pg_sys::index_close(index, pg_sys::NoLock as i32);
-        columns.filter(|columns| columns.len() <= MOST_COLUMNS && columns.last() == Some(&Column::EventId))
+        columns.filter(|columns| columns.len() <= MOST_COLUMNS && columns.last() == Some(&EVENT_ID))
     }
 }
 
+const EVENT_ID: usize = Column::EventId as usize;
 /// More columns than that are no index of ours.
 const MOST_COLUMNS: usize = 8;
 /// `uuid_ops` of b-trees in `pg_opfamily`, which has no name in PostgreSQL's headers.
@@ -288,17 +291,13 @@ impl Index<'_> {
     /// Turns to the entries whose text columns are `prefix` (`None` is NULL) and whose id is `at_most` or less, and
     /// returns the first one's id. Its row may be one that the statement does not see, as with all entries.
     pub fn turn_to(&mut self, prefix: &[Option<Text>], at_most: Id) -> Option<Id> {
-        let mut keys: Vec<_> = prefix.iter().map(Option::as_ref).map(Key::of).collect();
-        keys.push(Key::AtMost(at_most));
-        self.start(keys)
+        self.start(prefix, Key::AtMost(at_most))
     }
 
     /// Turns to the entries whose first columns are `prefix` and whose next column, a text, is less than `below`, or not
     /// NULL where that is `None`. The greatest value comes first, of each the greatest id.
     pub fn turn_below(&mut self, prefix: &[Option<Text>], below: Option<&Text>) -> Option<Id> {
-        let mut keys: Vec<_> = prefix.iter().map(Option::as_ref).map(Key::of).collect();
-        keys.push(below.map_or(Key::NotNull, Key::Below));
-        self.start(keys)
+        self.start(prefix, below.map_or(Key::NotNull, Key::Below))
     }
 
     /// Goes on to the next entry and returns its id.
@@ -339,8 +338,10 @@ impl Index<'_> {
         }
     }
 
-    /// Starts the scan for entries whose first columns are as `keys` say, and goes to the first.
-    fn start(&mut self, keys: Vec<Key<'_>>) -> Option<Id> {
+    /// Starts the scan for entries whose first columns are `prefix` and whose next is as `last` says, and goes to the first.
+    fn start(&mut self, prefix: &[Option<Text>], last: Key<'_>) -> Option<Id> {
+        let mut keys: Vec<_> = prefix.iter().map(|text| text.as_ref().map_or(Key::IsNull, Key::Is)).collect();
+        keys.push(last);
         let (relation, heap, count) = (self.relation, self.partition.relation, keys.len());
         let scan = self.scans[count - 1].get_or_insert_with(|| Scan {
             // SAFETY: both relations are open, and the statement has an active snapshot, which outlives the scan.
@@ -411,11 +412,7 @@ enum Key<'a> {
     AtMost(Id),
 }
 
-impl<'a> Key<'a> {
-    fn of(value: Option<&'a Text>) -> Self {
-        value.map_or(Self::IsNull, Self::Is)
-    }
-
+impl Key<'_> {
     fn text(&self) -> Option<Text> {
         match self {
             Self::Is(text) | Self::Below(text) => Some((*text).clone()),

@@ -1,7 +1,9 @@
 //! `audit_match` as the executor calls it, once for each row.
 
-use pgrx::{PgMemoryContexts, pg_guard, pg_sys};
+use pgrx::{pg_guard, pg_sys};
 
+use super::call_site;
+use super::match_index::constant;
 use super::value::{is_plain, plain_bytes, varlena_bytes};
 use crate::matching::CachedPattern;
 
@@ -42,24 +44,19 @@ unsafe fn matches_at_once(fcinfo: pg_sys::FunctionCallInfo) -> Option<bool> {
 /// As of [`audit_match`].
 #[pg_guard]
 unsafe extern "C-unwind" fn matches(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
-    // SAFETY: as the caller promises; fn_extra is ours, lives in fn_mcxt and is dropped with it.
+    // SAFETY: as the caller promises; fn_extra is ours.
     unsafe {
         let arguments = (*fcinfo).args.as_slice(2);
         let (action, pattern) = (varlena_bytes(arguments[0].value), varlena_bytes(arguments[1].value));
-        let info = (*fcinfo).flinfo;
-        if info.is_null() {
+        let Some(info) = (*fcinfo).flinfo.as_mut() else {
             return CachedPattern::new(pattern).matches(action).into();
-        }
-        let mut site: *mut CallSite = (*info).fn_extra.cast();
-        if site.is_null() {
-            let new =
-                CallSite { pattern: CachedPattern::new(pattern), is_constant: has_constant_pattern(info) };
-            site = PgMemoryContexts::For((*info).fn_mcxt).leak_and_drop_on_delete(new);
-            (*info).fn_extra = site.cast();
-        } else if !(*site).pattern.is(pattern) {
-            (*site).pattern = CachedPattern::new(pattern);
-        }
-        (*site).pattern.matches(action).into()
+        };
+        let site = call_site::kept(
+            info,
+            |site: &CallSite| site.pattern.is(pattern),
+            |info| CallSite { pattern: CachedPattern::new(pattern), is_constant: has_constant_pattern(info) },
+        );
+        site.pattern.matches(action).into()
     }
 }
 
@@ -76,6 +73,6 @@ unsafe fn has_constant_pattern(info: *const pg_sys::FmgrInfo) -> bool {
             && (*call).type_ == pg_sys::NodeTag::T_FuncExpr
             && pgrx::PgList::<pg_sys::Node>::from_pg((*call.cast::<pg_sys::FuncExpr>()).args)
                 .get_ptr(1)
-                .is_some_and(|pattern| (*pattern).type_ == pg_sys::NodeTag::T_Const)
+                .is_some_and(|pattern| constant(pattern).is_some())
     }
 }

@@ -5,8 +5,9 @@ use std::ffi::CStr;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use pgrx::{IntoDatum, PgList, pg_sys};
 
+use super::array;
 use super::catalog;
-use super::value::varlena_bytes;
+use super::value::{Text, varlena_bytes};
 use crate::matching::Place;
 
 mod unbound {
@@ -121,7 +122,7 @@ impl Key {
         if let [one] = texts {
             return Some(list([self.compares(pg_sys::BTEqualStrategyNumber, text(one)?)?]));
         }
-        let arguments = list([self.column, array(texts)?]);
+        let arguments = list([self.column, array_of(texts)?]);
         let operator = self.operator(pg_sys::BTEqualStrategyNumber)?;
         // SAFETY: a new node, zeroed, gets its tag and what it needs.
         unsafe {
@@ -168,20 +169,9 @@ fn text(bytes: &[u8]) -> Option<*mut pg_sys::Node> {
 }
 
 /// A constant of these texts.
-fn array(texts: &[Vec<u8>]) -> Option<*mut pg_sys::Node> {
-    let mut elements = texts.iter().map(|text| text.as_slice().into_datum()).collect::<Option<Vec<_>>>()?;
-    // SAFETY: as many elements as it says, all of them texts, which are copied.
-    let array = unsafe {
-        pg_sys::construct_array(
-            elements.as_mut_ptr(),
-            elements.len() as i32,
-            pg_sys::TEXTOID,
-            -1,
-            false,
-            pg_sys::TYPALIGN_INT as std::ffi::c_char,
-        )
-    };
-    constant_of(pg_sys::TEXTARRAYOID, array.into())
+fn array_of(texts: &[Vec<u8>]) -> Option<*mut pg_sys::Node> {
+    let texts: Vec<_> = texts.iter().map(|text| Text::new(text)).collect();
+    constant_of(pg_sys::TEXTARRAYOID, array::of_texts(texts.iter()))
 }
 
 /// A constant of a type of varying length, as SQL would write it.

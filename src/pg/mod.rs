@@ -4,7 +4,8 @@
 //! |---|---|
 //! | [`entry`] | the C symbols that SQL calls, each handing over to a room of `src/` |
 //! | [`access`], [`reading`] | likewise, of who may read what, and of reading it |
-//! | [`arguments`], [`command`], [`query`] | what a SQL function is called with; commands put together by SQL; queries of our own |
+//! | [`arguments`], [`call_site`] | what a SQL function is called with, and keeps between its calls |
+//! | [`command`], [`query`] | commands put together by SQL; queries of our own |
 //! | [`value`], [`row`], [`list`], [`array`] | datums, open tables and their rows: what the writer hands on; lists, arrays |
 //! | [`trigger_call`] | what a trigger is given |
 //! | [`encode`], [`output`] | one column's value as JSONB, as text |
@@ -22,6 +23,7 @@
 pub mod access;
 pub mod arguments;
 pub mod array;
+pub mod call_site;
 pub mod catalog;
 pub mod caught;
 pub mod command;

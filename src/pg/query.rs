@@ -66,11 +66,6 @@ impl Found {
     pub fn boolean(&self, column: i32) -> Option<bool> {
         self.datum(column).map(|datum| datum.value() as u8 != 0)
     }
-
-    /// Column `column`, from one, which the query has as an OID.
-    pub fn oid(&self, column: i32) -> Option<pg_sys::Oid> {
-        self.datum(column).map(|datum| pg_sys::Oid::from(datum.value() as u32))
-    }
 }
 
 thread_local! {

@@ -173,10 +173,22 @@ impl Database {
 
     /// Makes it anew, without the extension.
     pub fn create_empty(label: &str) -> Self {
+        Self::create_with(label, "")
+    }
+
+    /// The same, in another encoding.
+    pub fn create_in_encoding(encoding: &str) -> Self {
+        let options = format!("ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0");
+        Self::create_with(&encoding.to_lowercase(), &options)
+    }
+
+    fn create_with(label: &str, options: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("t_{label}_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let mut client = Cluster::shared().connect("postgres", "postgres");
-        client.batch_execute(&format!("CREATE DATABASE {name}")).expect("a database can be created");
+        client
+            .batch_execute(&format!("CREATE DATABASE {name} {options}"))
+            .expect("a database can be created");
         Self { name }
     }
 

@@ -366,17 +366,9 @@ fn other_encodings() {
         ("LATIN1", "pr\u{e9}nom", "\u{fc}"),
         ("UTF8", "\u{1f600}", "\u{1f600}"),
     ] {
-        let cluster = Cluster::shared();
-        let label = format!("t_encoding_{}_{}", encoding.to_lowercase(), std::process::id());
-        let mut postgres = cluster.connect("postgres", "postgres");
-        postgres
-            .batch_execute(&format!(
-                "CREATE DATABASE {label} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0"
-            ))
-            .unwrap();
-        {
-            let mut client = cluster.connect(&label, "postgres");
-            client
+        let database = Database::create_in_encoding(encoding);
+        let mut client = database.connect();
+        client
                 .batch_execute(&format!(
                     r#"CREATE EXTENSION audit;
                        CREATE TABLE "{name}" (id int PRIMARY KEY, "{name}" text, open text, org text);
@@ -389,32 +381,29 @@ fn other_encodings() {
                        SELECT audit.untrack('"{name}"');"#
                 ))
                 .unwrap_or_else(|error| panic!("{encoding}: {error}"));
-            let rows = client
+        let rows = client
                 .query("SELECT concat_ws(' ', table_name, organisation_id, actor_id, metadata, before_state, after_state) FROM audit.event ORDER BY event_id", &[])
                 .unwrap();
-            let events: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
-            let quoted = if name.is_ascii() { name.to_owned() } else { format!("\"{name}\"") };
-            assert!(
-                events[0].contains(&quoted) && events[0].contains(&format!("\"open\": \"{value}\"")),
-                "{encoding}: {events:?}"
-            );
-            assert!(
-                events[1].contains(&format!("{{\"k\": \"{value}\"}}")) && events[1].contains("[masked]"),
-                "{encoding}: {events:?}"
-            );
-            assert!(!events.iter().any(|event| event.contains("secret")), "{events:?}");
-            let (_, message, _) =
-                refused(client.batch_execute(&format!(r#"SELECT audit.untrack('"{name}"')"#)));
-            assert!(message.contains("is not tracked"), "{message}");
-            let (_, message, _) =
-                refused(client.batch_execute(&format!("SELECT audit.record('{value}.x', NULL, NULL)")));
-            assert!(message.contains("is malformed"), "{message}");
-            client
-                .batch_execute(&format!(
-                    "SELECT audit.default_pattern('{value}'), audit.check_pattern('{value}')"
-                ))
-                .unwrap();
-        }
-        postgres.batch_execute(&format!("DROP DATABASE {label} WITH (FORCE)")).unwrap();
+        let events: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        let quoted = if name.is_ascii() { name.to_owned() } else { format!("\"{name}\"") };
+        assert!(
+            events[0].contains(&quoted) && events[0].contains(&format!("\"open\": \"{value}\"")),
+            "{encoding}: {events:?}"
+        );
+        assert!(
+            events[1].contains(&format!("{{\"k\": \"{value}\"}}")) && events[1].contains("[masked]"),
+            "{encoding}: {events:?}"
+        );
+        assert!(!events.iter().any(|event| event.contains("secret")), "{events:?}");
+        let (_, message, _) = refused(client.batch_execute(&format!(r#"SELECT audit.untrack('"{name}"')"#)));
+        assert!(message.contains("is not tracked"), "{message}");
+        let (_, message, _) =
+            refused(client.batch_execute(&format!("SELECT audit.record('{value}.x', NULL, NULL)")));
+        assert!(message.contains("is malformed"), "{message}");
+        client
+            .batch_execute(&format!(
+                "SELECT audit.default_pattern('{value}'), audit.check_pattern('{value}')"
+            ))
+            .unwrap();
     }
 }

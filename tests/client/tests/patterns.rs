@@ -1,22 +1,14 @@
 //! `audit_match` where the database is not in UTF-8.
 
-use audit_client_tests::{Cluster, texts};
+use audit_client_tests::{Database, texts};
 
 /// In a single-byte encoding every byte is a character, so that there is no text after all others.
 #[test]
 fn no_encoding_loses_a_row() {
     for (encoding, asks_for_parameters) in [("LATIN1", false), ("UTF8", true)] {
-        let cluster = Cluster::shared();
-        let label = format!("t_patterns_{}_{}", encoding.to_lowercase(), std::process::id());
-        let mut postgres = cluster.connect("postgres", "postgres");
-        postgres
-            .batch_execute(&format!(
-                "CREATE DATABASE {label} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0"
-            ))
-            .unwrap();
-        {
-            let mut client = cluster.connect(&label, "postgres");
-            client
+        let database = Database::create_in_encoding(encoding);
+        let mut client = database.connect();
+        client
                 .batch_execute(
                     "CREATE EXTENSION audit;
                      CREATE TABLE log (action text); CREATE INDEX ON log (action);
@@ -25,15 +17,13 @@ fn no_encoding_loses_a_row() {
                      PREPARE shown (text) AS SELECT action FROM log WHERE audit_match(action, $1)",
                 )
                 .unwrap();
-            let mut is_asked = |query: &str| {
-                let plan = client.simple_query(&format!("EXPLAIN {query}")).unwrap();
-                format!("{plan:?}").contains("Index Cond")
-            };
-            assert_eq!(is_asked("EXECUTE shown ('*')"), asks_for_parameters, "{encoding}");
-            assert!(is_asked("SELECT FROM log WHERE audit_match(action, 'entity.*')"), "{encoding}");
-            let mut count = |pattern: &str| texts(&mut client, &format!("EXECUTE shown ('{pattern}')")).len();
-            assert_eq!((count("*"), count("entity.*"), count("-entity.*")), (4, 1, 3), "{encoding}");
-        }
-        postgres.batch_execute(&format!("DROP DATABASE {label} WITH (FORCE)")).unwrap();
+        let mut is_asked = |query: &str| {
+            let plan = client.simple_query(&format!("EXPLAIN {query}")).unwrap();
+            format!("{plan:?}").contains("Index Cond")
+        };
+        assert_eq!(is_asked("EXECUTE shown ('*')"), asks_for_parameters, "{encoding}");
+        assert!(is_asked("SELECT FROM log WHERE audit_match(action, 'entity.*')"), "{encoding}");
+        let mut count = |pattern: &str| texts(&mut client, &format!("EXECUTE shown ('{pattern}')")).len();
+        assert_eq!((count("*"), count("entity.*"), count("-entity.*")), (4, 1, 3), "{encoding}");
     }
 }
