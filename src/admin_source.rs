@@ -40,7 +40,10 @@ pub fn read(actor: &Text, take: impl FnMut(&Found)) -> Result<()> {
         Some(source) => source,
     };
     // What went wrong is between the source and its owner: its words may hold what the reader must not see.
-    source.read(actor, take).map_err(|_| unreadable(&shown(), "Reading it as its owner fails."))
+    source.read(actor, take).map_err(|mistake| match mistake.code {
+        PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE => locked(&shown()),
+        _ => unreadable(&shown(), "Reading it as its owner fails."),
+    })
 }
 
 /// Schema, name and owner of the source that is configured.
@@ -66,6 +69,15 @@ fn unreadable(source: &str, why: &str) -> Error {
     )
     .detail(why)
     .hint("Ask an audit_admin to call audit.use_admins_from again, which tells what is wrong with it.")
+}
+
+/// Nothing is wrong with it: somebody holds a lock for longer than the reader waits.
+fn locked(source: &str) -> Error {
+    Error::new(
+        PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+        format!("the source of admins, {source}, is locked by another session"),
+    )
+    .hint("Try again, or give it more time (lock_timeout).")
 }
 
 impl Source {

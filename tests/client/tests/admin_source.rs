@@ -326,3 +326,19 @@ fn a_source_that_reads_the_log_reads_it_as_its_owner() {
     assert_eq!(texts(&mut client, SEEN), ["o1", "o1"]);
     assert!(texts(&mut setting.actor("u2"), SEEN).is_empty());
 }
+
+#[test]
+fn whoever_waits_too_long_for_it_is_told_so() {
+    let setting = Setting::with_view("locked");
+    let mut owner = setting.owner();
+    owner.batch_execute("BEGIN; LOCK TABLE app.member").unwrap();
+    let mut reader = setting.actor("u1");
+    reader.batch_execute("SET lock_timeout = '100ms'").unwrap();
+    for query in [SEEN, "SELECT event_id::text FROM audit.log(pattern => '*')"] {
+        let (code, message, hint) = refused(reader.query(query, &[]));
+        assert_eq!(code, SqlState::LOCK_NOT_AVAILABLE, "{message}");
+        assert!(message.contains("app.admins") && hint.contains("lock_timeout"), "{message}: {hint}");
+    }
+    owner.batch_execute("COMMIT").unwrap();
+    assert_eq!(texts(&mut reader, SEEN), ["o1"]);
+}
