@@ -102,6 +102,7 @@ sql_function!(
 unsafe fn maintain(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     // SAFETY: fcinfo is this call's; a context with the tag T_CallContext is a CallContext.
     let may_commit = unsafe {
+        pg_sys::PreventCommandIfReadOnly(c"audit.maintain()".as_ptr());
         let context = (*fcinfo).context;
         !context.is_null()
             && (*context).type_ == pg_sys::NodeTag::T_CallContext

@@ -25,14 +25,14 @@ pub fn root() -> PathBuf {
 }
 
 fn tool(arguments: &[&str]) -> String {
-    tool_with(arguments, None)
+    tool_with(arguments, &[])
 }
 
-/// With lines for a configuration file, named by a variable that `tools/cluster` reads.
-fn tool_with(arguments: &[&str], configuration: Option<(&str, &str)>) -> String {
+/// With variables that `tools/cluster` reads.
+fn tool_with(arguments: &[&str], variables: &[(&str, &str)]) -> String {
     let output = Command::new(root().join("tools/cluster"))
         .args(arguments)
-        .envs(configuration)
+        .envs(variables.iter().copied())
         .stdin(Stdio::null())
         .output()
         .expect("tools/cluster runs");
@@ -73,14 +73,24 @@ impl Cluster {
         tool(&["drop", name]);
         Self {
             name: name.into(),
-            socket: tool_with(&["start", name], Some(("AUDIT_CONF", configuration))),
+            socket: tool_with(&["start", name], &[("AUDIT_CONF", configuration)]),
+            temporary: true,
+        }
+    }
+
+    /// A hot standby of this one.
+    pub fn standby(&self, name: &str) -> Self {
+        tool(&["drop", name]);
+        Self {
+            name: name.into(),
+            socket: tool_with(&["start", name], &[("AUDIT_STANDBY_OF", &self.name)]),
             temporary: true,
         }
     }
 
     /// Puts pgbouncer before it, with these lines in pgbouncer.ini; its port is `POOL`.
     pub fn pool(&self, configuration: &str) {
-        tool_with(&["pool", &self.name], Some(("AUDIT_POOL", configuration)));
+        tool_with(&["pool", &self.name], &[("AUDIT_POOL", configuration)]);
     }
 
     /// Kills the postmaster and all its children with -9.
