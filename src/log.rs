@@ -213,12 +213,12 @@ fn allowed(log: &Log) -> Result<Option<Rights>> {
     if !log.has_row_security() {
         return Ok(None);
     }
-    if log.policies() != ["readable"] {
+    if !log.has_own_policy() {
         return Err(Error::new(
             PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
             "audit.event has other policies than the extension's",
         )
-        .hint("Select from audit.event, which goes by all of them, or drop the policies that were added."));
+        .hint("Select from audit.event, which goes by them, or drop the policies that were added and put back what was altered."));
     }
     let rights = Rights::of_session()?;
     Ok((!rights.instance_owner).then_some(rights))

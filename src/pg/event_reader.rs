@@ -3,7 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::ffi::{CStr, c_int};
+use std::ffi::c_int;
 use std::rc::Rc;
 
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
@@ -12,7 +12,6 @@ use pgrx::{PgSqlErrorCode, pg_sys};
 use super::catalog;
 use super::event_columns::{self, Column, NAMES};
 use super::event_months::{Months, Period};
-use super::list::cells;
 use super::row::{Row, index_oids};
 use super::value::{Text, varlena_bytes};
 use crate::error::{Error, Result};
@@ -24,7 +23,7 @@ pub type Place = pg_sys::ItemPointerData;
 
 /// The log, locked as a reader locks it.
 pub struct Log {
-    relation: pg_sys::Relation,
+    pub(super) relation: pg_sys::Relation,
     /// Its partitions: the catch-all, and then the newest first.
     pub partitions: Vec<Partition>,
 }
@@ -64,21 +63,6 @@ impl Log {
         // SAFETY: looks up the table's row security and the role's exemption from it.
         let kind = unsafe { pg_sys::check_enable_rls((*self.relation).rd_id, pg_sys::InvalidOid, false) };
         u32::try_from(kind) == Ok(pg_sys::CheckEnableRlsResult::RLS_ENABLED)
-    }
-
-    /// The names of the table's policies.
-    pub fn policies(&self) -> Vec<String> {
-        // SAFETY: the relation is open; its description of policies is null or valid, and their names C strings.
-        unsafe {
-            let Some(description) = (*self.relation).rd_rsdesc.as_ref() else { return Vec::new() };
-            cells(description.policies)
-                .iter()
-                .map(|cell| {
-                    let policy: *const pg_sys::RowSecurityPolicy = cell.ptr_value.cast();
-                    catalog::to_utf8(CStr::from_ptr((*policy).policy_name).to_bytes())
-                })
-                .collect()
-        }
     }
 }
 

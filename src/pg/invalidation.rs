@@ -31,6 +31,7 @@ unsafe extern "C-unwind" fn relation_changed(_argument: pg_sys::Datum, relation:
     crate::relations::forget(relation);
     super::event_table::forget(relation);
     super::event_reader::forget(relation);
+    super::event_policy::forget(relation);
 }
 
 /// A schema's or a role's name may be another now, or how a type becomes JSON: all of it is read again.

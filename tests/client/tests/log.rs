@@ -330,6 +330,18 @@ fn it_goes_by_privileges_and_policies_as_any_query() {
     assert_eq!(texts(&mut client, "SELECT action FROM audit.event"), ["a.c"]);
     owner.batch_execute("DROP POLICY less ON audit.event").unwrap();
     assert_eq!(texts(&mut client, LOG), ["a.c", "a.b"]);
+    // The extension's own policy, altered.
+    for altered in ["TO pg_monitor", "USING (event_id >= (SELECT audit.readable_from()))"] {
+        let mut session = database.connect();
+        session.batch_execute(&format!("BEGIN; ALTER POLICY readable ON audit.event {altered}")).unwrap();
+        session.batch_execute(&format!("SET ROLE {reader}")).unwrap();
+        assert!(texts(&mut session, "SELECT action FROM audit.event").is_empty(), "{altered}");
+        let (code, ..) = refused(session.query(LOG, &[]));
+        assert_eq!(code, SqlState::FEATURE_NOT_SUPPORTED, "{altered}");
+        session.batch_execute("ROLLBACK").unwrap();
+        session.batch_execute(&format!("SET ROLE {reader}")).unwrap();
+        assert_eq!(texts(&mut session, LOG), ["a.c", "a.b"]);
+    }
 
     owner.batch_execute(&format!("REVOKE audit_reader FROM {reader}")).unwrap();
     refused(client.query(LOG, &[]));
