@@ -172,7 +172,9 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (
     SELECT CASE WHEN (s.settings ->> 'on_replica')::boolean THEN 'A' ELSE 'O' END::"char"
 ) AS e (expected)
-WHERE t.tgfoid = 'audit.capture()'::regprocedure AND t.tgname = '!audit_row' AND t.tgparentid = 0;
+WHERE t.tgfoid = 'audit.capture()'::regprocedure AND t.tgname = '!audit_row' AND t.tgparentid = 0
+  -- The audit system's own tables are tracked for ever; nobody configures that.
+  AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = t.tgrelid AND c.relnamespace = 'audit'::regnamespace);
 COMMENT ON VIEW audit.tracked_table IS 'What is tracked, how, and whether its triggers are alive';
 COMMENT ON COLUMN audit.tracked_table.target IS 'The table';
 COMMENT ON COLUMN audit.tracked_table.resource_type IS 'What its rows are';
@@ -187,12 +189,33 @@ COMMENT ON COLUMN audit.tracked_table.personal IS 'Columns with a person''s data
 COMMENT ON COLUMN audit.tracked_table.on_replica IS 'Whether rows that replication applies are tracked';
 COMMENT ON COLUMN audit.tracked_table.alive IS 'Whether all its triggers are there and enabled, on every partition too';
 
+CREATE FUNCTION audit.before_ddl() RETURNS event_trigger
+    LANGUAGE c
+    AS 'MODULE_PATHNAME', 'audit_before_ddl';
+COMMENT ON FUNCTION audit.before_ddl() IS
+'Event trigger: notes how the trail is before a command, and refuses what would remove the extension, unless audit.allow_destruction is on (SQLSTATE 42501)';
+
 CREATE FUNCTION audit.follow_ddl() RETURNS event_trigger
     LANGUAGE c SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'audit_follow_ddl';
-COMMENT ON FUNCTION audit.follow_ddl() IS 'Event trigger: keeps settings in step with renamed columns and new partitions, refuses to drop a column that events need';
+COMMENT ON FUNCTION audit.follow_ddl() IS
+'Event trigger: keeps settings in step with renamed columns and new partitions, refuses to drop a column that events need or a part of the log,
+and leaves an event of what switched tracking or a guard off';
 -- After any command: columns are renamed by ALTER VIEW too, and dropped by DROP DOMAIN ... CASCADE.
 CREATE EVENT TRIGGER audit_follow_ddl ON ddl_command_end
     EXECUTE FUNCTION audit.follow_ddl();
 ALTER EVENT TRIGGER audit_follow_ddl ENABLE ALWAYS;
+CREATE FUNCTION audit.before_rewrite() RETURNS event_trigger
+    LANGUAGE c SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'audit_before_rewrite';
+COMMENT ON FUNCTION audit.before_rewrite() IS
+'Event trigger: refuses ALTER TABLE that would rewrite a part of the log (SQLSTATE 42501), leaves an event where it rewrites a tracked table';
+CREATE EVENT TRIGGER audit_before_rewrite ON table_rewrite
+    EXECUTE FUNCTION audit.before_rewrite();
+ALTER EVENT TRIGGER audit_before_rewrite ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER audit_before_rewrite IS 'Keeps the log from being rewritten';
+CREATE EVENT TRIGGER audit_before_ddl ON ddl_command_start
+    EXECUTE FUNCTION audit.before_ddl();
+ALTER EVENT TRIGGER audit_before_ddl ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER audit_before_ddl IS 'Keeps the log and the extension from being dropped';
 COMMENT ON EVENT TRIGGER audit_follow_ddl IS 'Keeps audit.track''s settings in step with the application''s DDL';

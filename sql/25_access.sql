@@ -45,6 +45,42 @@ COMMENT ON TABLE audit.organisation IS 'Organisations that differ from audit.ent
 COMMENT ON COLUMN audit.organisation.organisation_id IS 'The organisation';
 COMMENT ON COLUMN audit.organisation.enterprise IS 'Whether it has the enterprise feature, without which its admins read nothing';
 
+-- Whoever changes who may read leaves an event, on whatever way: these tables are tracked as an application's are.
+-- A restore is none (src/own.rs).
+CREATE TRIGGER "!audit_row" AFTER INSERT OR UPDATE OR DELETE ON audit.admin
+    FOR EACH ROW EXECUTE FUNCTION audit.capture(
+        '{"resource_type": "admin", "resource_id": ["actor_id"], "organisation_id": "organisation_id", "project_id": "project_id",
+          "actions": {"insert": "audit.admin.granted", "update": "audit.admin.granted", "delete": "audit.admin.revoked"},
+          "rules": [{"on": "insert", "if": "new.actor_id IS NULL", "action": "audit.admin.granted", "resource_id": ["db_role"]},
+                    {"on": "update", "if": "new.actor_id IS NULL", "action": "audit.admin.granted", "resource_id": ["db_role"]},
+                    {"on": "delete", "if": "old.actor_id IS NULL", "action": "audit.admin.revoked", "resource_id": ["db_role"]}]}');
+CREATE TRIGGER "!audit_truncate" AFTER TRUNCATE ON audit.admin
+    FOR EACH STATEMENT EXECUTE FUNCTION audit.capture('{"resource_type": "admin", "actions": {"truncate": "audit.admin.revoked"}}');
+CREATE TRIGGER "!audit_row" AFTER INSERT OR UPDATE OR DELETE ON audit.admin_source
+    FOR EACH ROW EXECUTE FUNCTION audit.capture(
+        '{"resource_type": "admin_source", "resource_id": ["schema_name", "source_name"], "exclude": ["only_one"],
+          "actions": {"insert": "audit.admin.source_changed", "update": "audit.admin.source_changed", "delete": "audit.admin.source_changed"}}');
+CREATE TRIGGER "!audit_truncate" AFTER TRUNCATE ON audit.admin_source
+    FOR EACH STATEMENT EXECUTE FUNCTION audit.capture('{"resource_type": "admin_source", "actions": {"truncate": "audit.admin.source_changed"}}');
+CREATE TRIGGER "!audit_row" AFTER INSERT OR UPDATE OR DELETE ON audit.organisation
+    FOR EACH ROW EXECUTE FUNCTION audit.capture(
+        '{"resource_type": "organisation", "organisation_id": "organisation_id",
+          "actions": {"insert": "audit.organisation.changed", "update": "audit.organisation.changed", "delete": "audit.organisation.changed"}}');
+CREATE TRIGGER "!audit_truncate" AFTER TRUNCATE ON audit.organisation
+    FOR EACH STATEMENT EXECUTE FUNCTION audit.capture('{"resource_type": "organisation", "actions": {"truncate": "audit.organisation.changed"}}');
+DO $$
+DECLARE
+    own record;
+BEGIN
+    FOR own IN SELECT tgrelid::regclass AS table_name, tgname FROM pg_trigger
+               WHERE tgrelid IN ('audit.admin'::regclass, 'audit.admin_source'::regclass, 'audit.organisation'::regclass)
+                 AND tgfoid = 'audit.capture()'::regprocedure LOOP
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', own.table_name, own.tgname);
+        EXECUTE format('COMMENT ON TRIGGER %I ON %s IS %L', own.tgname, own.table_name, 'The trail audits itself');
+    END LOOP;
+END
+$$;
+
 SELECT pg_extension_config_dump('audit.admin', '');
 SELECT pg_extension_config_dump('audit.admin_source', '');
 SELECT pg_extension_config_dump('audit.organisation', '');

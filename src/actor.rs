@@ -50,8 +50,8 @@ pub fn forget() {
     CURRENT.set(None);
 }
 
-/// Who acts now. Refuses where `audit.require_actor` is on and nobody is named.
-pub fn current() -> Result<Rc<Actor>> {
+/// Refuses where `audit.require_actor` is on and nobody is named.
+pub fn require() -> Result<()> {
     if settings::require_actor() && settings::actor_id().is_none() {
         return Err(Error::new(
             PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -59,14 +59,19 @@ pub fn current() -> Result<Rc<Actor>> {
         )
         .hint("Set it in the transaction: SELECT set_config('audit.actor_id', '<id>', true)."));
     }
+    Ok(())
+}
+
+/// Who acts now.
+pub fn current() -> Rc<Actor> {
     if let Some(known) = CURRENT.with_borrow(Clone::clone)
         && known.is_current()
     {
-        return Ok(known);
+        return known;
     }
     let actor = Rc::new(Actor::read());
     CURRENT.set(Some(actor.clone()));
-    Ok(actor)
+    actor
 }
 
 fn same(text: Option<&Text>, now: Option<&CStr>) -> bool {
@@ -74,6 +79,14 @@ fn same(text: Option<&Text>, now: Option<&CStr>) -> bool {
 }
 
 impl Actor {
+    /// `audit.metadata` with more, a jsonb object whose keys win.
+    pub fn metadata_with(&self, more: &Text) -> Text {
+        match &self.metadata {
+            Some(session) => session::jsonb_concat(session.value(), more.value()),
+            None => more.clone(),
+        }
+    }
+
     fn is_current(&self) -> bool {
         self.made_from.session_role == session::session_role()
             && self.made_from.outer_role == session::outer_role()

@@ -8,6 +8,7 @@ use pgrx::pg_sys::{CommandId, Oid};
 
 use crate::error::Result;
 use crate::moves::{self, Move};
+use crate::own;
 use crate::pg::output::FixedSettings;
 use crate::pg::row::Row;
 use crate::pg::session;
@@ -52,6 +53,9 @@ pub fn capture(call: &TriggerCall<'_>) -> Result<()> {
         return settle(session::trigger_depth());
     }
     let plan = relations::plan(call)?;
+    if plan.own && own::is_restored() {
+        return Ok(());
+    }
     let command = call.place();
     match call.operation() {
         Operation::Truncate => truncated(call, &plan),

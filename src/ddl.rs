@@ -7,6 +7,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::error::{Error, Result};
+use crate::own;
 use crate::pg::catalog;
 use crate::pg::command::run_each;
 use crate::pg::ddl_command::Change;
@@ -30,6 +31,11 @@ pub fn run_ddl(query: &str, arguments: &[DatumWithOid<'_>]) -> Result<()> {
     let _restore = Restore(QUIET.replace(true));
     run_each(query, arguments)?;
     Ok(())
+}
+
+/// Whether the DDL at hand is the extension's own.
+pub fn is_quiet() -> bool {
+    QUIET.get()
 }
 
 /// Called after each DDL command: brings the settings of the tables it changed up to date.
@@ -86,6 +92,9 @@ pub fn follow_altered(takes_away: bool, of_meaning: bool) -> Result<()> {
                 Ok(resolved) if resolved == tracking => {}
                 Ok(resolved) if altered || resolved.leads_through_altered_tables(table, &columns) => {
                     bring_up_to_date(table, trigger, &resolved)?;
+                    if trigger.for_row {
+                        own::tell_tracking(table, Some(&tracking), Some(&resolved))?;
+                    }
                 }
                 Err(unresolved) if !takes_away && unresolved.problem.awaits_foreign_key(table) => {}
                 Err(unresolved) if altered || is_being_altered(unresolved.problem.table()) => {

@@ -18,7 +18,7 @@ thread_local! {
     static MOVING: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
-/// Whether the catch-all is being emptied right now: the one DELETE that the log's guard lets pass.
+/// Whether the catch-all is being emptied right now: what the log's guards let pass.
 pub fn is_moving() -> bool {
     MOVING.get()
 }
@@ -124,11 +124,11 @@ fn make_month(month: &str) -> Result<()> {
          WHERE c.oid = format('audit.%I', 'event_' || $1)::regclass AND a.grantee <> c.relowner",
     )?;
     command(
-        "SELECT format('CREATE TRIGGER \"!audit_truncate_guard\" BEFORE TRUNCATE ON audit.%I
+        "SELECT format('CREATE TRIGGER \"!audit_statement_guard\" BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON audit.%I
                         FOR EACH STATEMENT EXECUTE FUNCTION audit.guard()', 'event_' || $1)",
     )?;
     command(
-        "SELECT format('ALTER TABLE audit.%I ENABLE ALWAYS TRIGGER \"!audit_truncate_guard\"', 'event_' || $1)",
+        "SELECT format('ALTER TABLE audit.%I ENABLE ALWAYS TRIGGER \"!audit_statement_guard\"', 'event_' || $1)",
     )?;
     // From here on writers of this month wait; whoever holds the catch-all for long makes this step give up.
     Spi::run("LOCK TABLE audit.event_default IN ACCESS EXCLUSIVE MODE")?;

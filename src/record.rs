@@ -43,11 +43,7 @@ pub fn record(arguments: &Arguments) -> Result<[u8; 16]> {
                 "Pass an object, such as {\"format\": \"csv\"}, whose keys are added to audit.metadata's.",
             ));
     }
-    let metadata = match (&actor::current()?.metadata, &arguments.metadata) {
-        (Some(session), Some(own)) => Some(session::jsonb_concat(session.value(), own.value())),
-        (None, Some(own)) => Some(own.clone()),
-        (_, None) => None,
-    };
+    let metadata = arguments.metadata.as_ref().map(|own| actor::current().metadata_with(own));
     writer::write(&Event {
         action: action.value(),
         resource_type: arguments.resource_type.as_ref().map(Text::value),
@@ -59,6 +55,7 @@ pub fn record(arguments: &Arguments) -> Result<[u8; 16]> {
         metadata: metadata.as_ref().map(Text::value),
         table_name: None,
         command: session::command_id(),
+        own: false,
     })
 }
 

@@ -9,6 +9,7 @@ use pgrx::{PgSqlErrorCode, pg_sys};
 
 use crate::columns::{Step, resolve};
 use crate::error::{Error, Result};
+use crate::own;
 use crate::pg::catalog;
 use crate::pg::encode::Encoder;
 use crate::pg::lookup::Lookup;
@@ -42,6 +43,8 @@ pub struct Plan {
     pub partition_of: Option<pg_sys::Oid>,
     /// The partitioned tables above.
     pub ancestors: Vec<pg_sys::Oid>,
+    /// Whether the table is the audit system's own.
+    pub own: bool,
     // Last, since the functions above live in it.
     _memory: PlanMemory,
 }
@@ -84,6 +87,7 @@ impl Plan {
             metadata: None,
             table_name: Some(self.table_name.value()),
             command,
+            own: self.own,
         })
     }
 
@@ -241,6 +245,7 @@ fn compile(call: &TriggerCall<'_>, relation: Relation<'_>) -> Result<Plan> {
         project_id,
         partition_of: ancestors.last().copied().filter(|_| call.row_trigger() == RowTrigger::Inherited),
         ancestors,
+        own: own::is_own_table(relation.oid()),
         _memory: memory,
     })
 }

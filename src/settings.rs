@@ -13,6 +13,7 @@ static ACTOR_TYPE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::
 static METADATA: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static REQUIRE_ACTOR: GucSetting<bool> = GucSetting::<bool>::new(false);
 static ENTERPRISE: GucSetting<bool> = GucSetting::<bool>::new(true);
+static ALLOW_DESTRUCTION: GucSetting<bool> = GucSetting::<bool>::new(false);
 
 /// Called when the library is loaded: defines the settings.
 ///
@@ -58,6 +59,12 @@ pub fn define() {
         GucContext::Suset,
         GucFlags::default(),
     );
+    guc::define_for_session(
+        c"audit.allow_destruction",
+        c"Lets a superuser drop the extension, a partition of the log or a part of either, in this session.",
+        c"What is destroyed under it is told by an event audit.guard.disabled, and by the server's log where the audit log goes as well.",
+        &ALLOW_DESTRUCTION,
+    );
     guc::reserve_prefix();
 }
 
@@ -84,6 +91,11 @@ pub fn require_actor() -> bool {
 /// `audit.enterprise`.
 pub fn enterprise() -> bool {
     ENTERPRISE.get()
+}
+
+/// `audit.allow_destruction`.
+pub fn allow_destruction() -> bool {
+    ALLOW_DESTRUCTION.get()
 }
 
 /// Refuses an actor type that does not exist.

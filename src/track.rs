@@ -10,6 +10,7 @@ use crate::columns::check_named_once;
 use crate::ddl;
 use crate::error::{Error, Result};
 use crate::near::did_you_mean;
+use crate::own;
 use crate::pg::caught::Mistake;
 use crate::pg::row::OpenRelation;
 use crate::pg::scope::as_extension_owner;
@@ -92,9 +93,10 @@ pub fn track(arguments: Arguments) -> Result<()> {
         )
         .hint("Call audit.track again."));
     }
-    if let Some(previous) = previous {
-        tell_changes(&table, &previous, &tracking);
+    if let Some(previous) = &previous {
+        tell_changes(&table, previous, &tracking);
     }
+    own::tell_tracking(target, previous.as_ref(), Some(&tracking))?;
     // What is kept out of this table's events may be another's scope.
     ddl::follow_altered(false, false)?;
     add_to_catalogue(&tracking)
@@ -112,6 +114,7 @@ pub fn untrack(target: Option<pg_sys::Oid>) -> Result<()> {
         )
         .hint("SELECT target FROM audit.tracked_table lists the tables that are."));
     }
+    let previous = table.settings();
     triggers::run_as_owner(
         "SELECT format('DROP TRIGGER %I ON %s', t.tgname, t.tgrelid::regclass)
          FROM pg_catalog.pg_trigger t
@@ -126,7 +129,7 @@ pub fn untrack(target: Option<pg_sys::Oid>) -> Result<()> {
         )
         .hint("Call audit.untrack again."));
     }
-    Ok(())
+    own::tell_tracking(target, previous.as_ref(), None)
 }
 
 fn required<T>(value: Option<T>, argument: &str, hint: &'static str) -> Result<T> {
@@ -240,20 +243,7 @@ fn shown(names: &[&str]) -> String {
 }
 
 fn tell_changes(table: &Table, before: &Tracking, after: &Tracking) {
-    let object = |tracking: &Tracking| match serde_json::to_value(tracking) {
-        Ok(serde_json::Value::Object(mut pairs)) => {
-            pairs.remove("attnums");
-            pairs.remove("keyed");
-            // One argument to the caller.
-            if let Some(rules) = pairs.remove("rules") {
-                let actions = pairs.entry("actions").or_insert_with(|| serde_json::json!({}));
-                actions["rules"] = rules;
-            }
-            pairs
-        }
-        _ => serde_json::Map::new(),
-    };
-    let (before, after) = (object(before), object(after));
+    let (before, after) = (before.shown(), after.shown());
     let keys: std::collections::BTreeSet<_> = before.keys().chain(after.keys()).collect();
     let show = |value: Option<&serde_json::Value>| value.map_or("not set".into(), ToString::to_string);
     let changes: Vec<String> = keys

@@ -152,6 +152,21 @@ impl Tracking {
         })
     }
 
+    /// The settings as `audit.track` takes them, without what is only for following DDL.
+    pub fn shown(&self) -> serde_json::Map<String, serde_json::Value> {
+        let Ok(serde_json::Value::Object(mut pairs)) = serde_json::to_value(self) else {
+            return serde_json::Map::new();
+        };
+        pairs.remove("attnums");
+        pairs.remove("keyed");
+        // One argument to the caller.
+        if let Some(rules) = pairs.remove("rules") {
+            let actions = pairs.entry("actions").or_insert_with(|| serde_json::json!({}));
+            actions["rules"] = rules;
+        }
+        pairs
+    }
+
     /// The mode of `ALTER TABLE … ENABLE <mode> TRIGGER`.
     pub fn mode(&self) -> &'static str {
         if self.on_replica { "ALWAYS" } else { "" }

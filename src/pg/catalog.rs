@@ -4,6 +4,8 @@ use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
 
+use super::query;
+
 /// `schema.table` of an open or existing table, quoted where SQL needs it, in the database's encoding.
 pub fn qualified_name(relation: pg_sys::Oid) -> Vec<u8> {
     // SAFETY: the table exists, so it has a name and a schema; the result is a C string in the current
@@ -15,9 +17,41 @@ pub fn qualified_name(relation: pg_sys::Oid) -> Vec<u8> {
     }
 }
 
+/// The same, `None` where there is no such table.
+pub fn name_of(relation: pg_sys::Oid) -> Option<Vec<u8>> {
+    // SAFETY: a look-up by OID; the name is a C string in the current memory context, or null.
+    let is_there = unsafe { !pg_sys::get_rel_name(relation).is_null() };
+    is_there.then(|| qualified_name(relation))
+}
+
 /// The same in UTF-8, for messages.
 pub fn shown_name(relation: pg_sys::Oid) -> String {
     to_utf8(&qualified_name(relation))
+}
+
+/// Whether a table is in the extension's schema.
+pub fn is_in_own_schema(relation: pg_sys::Oid) -> bool {
+    // SAFETY: look-ups by OID and C string.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(c"audit".as_ptr(), true);
+        schema != pg_sys::InvalidOid && pg_sys::get_rel_namespace(relation) == schema
+    }
+}
+
+/// The OID of the extension, `None` if it is not there.
+pub fn own_extension() -> Option<pg_sys::Oid> {
+    // SAFETY: a look-up by C string.
+    let oid = unsafe { pg_sys::get_extension_oid(c"audit".as_ptr(), true) };
+    (oid != pg_sys::InvalidOid).then_some(oid)
+}
+
+/// The owner of the extension.
+pub fn own_extension_owner() -> Option<pg_sys::Oid> {
+    let mut owner = None;
+    query::read_now(c"SELECT extowner FROM pg_extension WHERE extname = 'audit'", &[], |row| {
+        owner = Some(row.oid(1))
+    });
+    owner
 }
 
 /// The OID of a table of the extension, `None` if it is not there.

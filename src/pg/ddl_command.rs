@@ -2,9 +2,11 @@
 
 use std::ffi::CStr;
 
-use pgrx::pg_sys;
+use pgrx::{PgSqlErrorCode, pg_sys};
 
+use super::catalog;
 use super::list::cells;
+use crate::error::Error;
 
 /// What a command did to partitions, to what paths lead along, and to what conditions mean.
 #[derive(Clone, Default, Debug, PartialEq, Eq)]
@@ -22,68 +24,183 @@ pub struct Change {
     pub of_meaning: bool,
 }
 
-/// What the command behind an event trigger's call did.
-///
-/// # Safety
-/// `fcinfo` must be what PostgreSQL passed to the function.
-pub unsafe fn change(fcinfo: pg_sys::FunctionCallInfo) -> Change {
-    let mut change = Change::default();
-    // SAFETY: a node's tag says its type; lists hold nodes; ATTACH PARTITION has a PartitionCmd with a name.
-    unsafe {
-        let context = (*fcinfo).context;
-        if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_EventTriggerData {
-            return change;
-        }
-        let command = (*context.cast::<pg_sys::EventTriggerData>()).parsetree;
-        match (*command).type_ {
-            pg_sys::NodeTag::T_CreateStmt => {
-                change.attached = !(*command.cast::<pg_sys::CreateStmt>()).partbound.is_null();
+/// The command behind an event trigger's call.
+pub struct Command(*mut pg_sys::Node);
+
+impl Command {
+    /// Of this call.
+    ///
+    /// # Safety
+    /// `fcinfo` must be what PostgreSQL passed to the function, and outlive the result.
+    pub unsafe fn new(fcinfo: pg_sys::FunctionCallInfo) -> Self {
+        // SAFETY: a context with the tag T_EventTriggerData is one. A command always has a parse tree.
+        unsafe {
+            let context = (*fcinfo).context;
+            if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_EventTriggerData {
+                Error::new(
+                    PgSqlErrorCode::ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED,
+                    "this function was not called by an event trigger",
+                )
+                .hint("CREATE EXTENSION audit makes the event triggers that call it.")
+                .raise();
             }
-            pg_sys::NodeTag::T_CreateForeignTableStmt => {
-                change.attached =
-                    !(*command.cast::<pg_sys::CreateForeignTableStmt>()).base.partbound.is_null();
-            }
-            // They may hold any CREATE TABLE, or CREATE FOREIGN TABLE.
-            pg_sys::NodeTag::T_CreateSchemaStmt | pg_sys::NodeTag::T_ImportForeignSchemaStmt => {
-                change.attached = true;
-            }
-            pg_sys::NodeTag::T_AlterTableStmt => {
-                for cell in cells((*command.cast::<pg_sys::AlterTableStmt>()).cmds) {
-                    let part = cell.ptr_value.cast::<pg_sys::AlterTableCmd>();
-                    match (*part).subtype {
-                        pg_sys::AlterTableType::AT_AttachPartition => {
-                            change.attached = true;
-                            let table = (*(*part).def.cast::<pg_sys::PartitionCmd>()).name;
-                            change.attached_name = CStr::from_ptr((*table).relname).to_bytes().to_vec();
-                        }
-                        pg_sys::AlterTableType::AT_DetachPartition
-                        | pg_sys::AlterTableType::AT_DetachPartitionFinalize => change.detached = true,
-                        // A new type makes constraints anew.
-                        pg_sys::AlterTableType::AT_DropColumn
-                        | pg_sys::AlterTableType::AT_DropConstraint
-                        | pg_sys::AlterTableType::AT_AlterColumnType => change.takes_away = true,
-                        _ => {}
-                    }
-                }
-            }
-            // CASCADE reaches anything.
-            pg_sys::NodeTag::T_DropStmt | pg_sys::NodeTag::T_DropOwnedStmt => {
-                change.takes_away = true;
-                change.of_meaning = true;
-            }
-            pg_sys::NodeTag::T_RenameStmt
-            | pg_sys::NodeTag::T_AlterObjectSchemaStmt
-            | pg_sys::NodeTag::T_AlterOwnerStmt
-            | pg_sys::NodeTag::T_AlterEnumStmt
-            | pg_sys::NodeTag::T_AlterTypeStmt
-            | pg_sys::NodeTag::T_AlterDomainStmt
-            | pg_sys::NodeTag::T_AlterFunctionStmt
-            | pg_sys::NodeTag::T_AlterOperatorStmt
-            | pg_sys::NodeTag::T_AlterExtensionStmt
-            | pg_sys::NodeTag::T_AlterExtensionContentsStmt
-            | pg_sys::NodeTag::T_CreateFunctionStmt => change.of_meaning = true,
-            _ => {}
+            Self((*context.cast::<pg_sys::EventTriggerData>()).parsetree)
         }
     }
-    change
+
+    fn is(&self, tag: pg_sys::NodeTag) -> bool {
+        // SAFETY: a node's tag says its type.
+        unsafe { (*self.0).type_ == tag }
+    }
+
+    /// Tells this command from others that run at the same time.
+    pub fn id(&self) -> usize {
+        self.0.addr()
+    }
+
+    /// Whether it may take away or alter something that the trail needs.
+    pub fn may_change_the_trail(&self) -> bool {
+        // SAFETY: a node's tag says its type.
+        matches!(
+            unsafe { (*self.0).type_ },
+            pg_sys::NodeTag::T_AlterTableStmt
+                | pg_sys::NodeTag::T_RenameStmt
+                | pg_sys::NodeTag::T_AlterObjectSchemaStmt
+                | pg_sys::NodeTag::T_AlterOwnerStmt
+                | pg_sys::NodeTag::T_AlterExtensionContentsStmt
+                | pg_sys::NodeTag::T_AlterFunctionStmt
+                | pg_sys::NodeTag::T_AlterPolicyStmt
+                | pg_sys::NodeTag::T_CreateFunctionStmt
+                | pg_sys::NodeTag::T_CreatePolicyStmt
+                | pg_sys::NodeTag::T_CreateTrigStmt
+                | pg_sys::NodeTag::T_DropStmt
+                | pg_sys::NodeTag::T_DropOwnedStmt
+        )
+    }
+
+    /// Whether it is ALTER SCHEMA ... RENAME, which locks no table in the schema.
+    pub fn renames_schema(&self) -> bool {
+        // SAFETY: as the tag says.
+        self.is(pg_sys::NodeTag::T_RenameStmt)
+            && unsafe { (*self.0.cast::<pg_sys::RenameStmt>()).renameType }
+                == pg_sys::ObjectType::OBJECT_SCHEMA
+    }
+
+    /// Whether it drops the extension: by name, or with all that its owner has.
+    pub fn drops_own_extension(&self) -> bool {
+        // SAFETY: as the tags say; the names of extensions are strings, the roles of DROP OWNED role specifications.
+        unsafe {
+            match (*self.0).type_ {
+                pg_sys::NodeTag::T_DropStmt => {
+                    let drop = self.0.cast::<pg_sys::DropStmt>();
+                    (*drop).removeType == pg_sys::ObjectType::OBJECT_EXTENSION
+                        && cells((*drop).objects).iter().any(|cell| {
+                            let name = cell.ptr_value.cast::<pg_sys::String>();
+                            CStr::from_ptr((*name).sval) == c"audit"
+                        })
+                }
+                pg_sys::NodeTag::T_DropOwnedStmt => {
+                    let roles = (*self.0.cast::<pg_sys::DropOwnedStmt>()).roles;
+                    cells(roles).iter().any(|cell| {
+                        let role = pg_sys::get_rolespec_oid(cell.ptr_value.cast(), true);
+                        catalog::own_extension_owner() == Some(role)
+                    })
+                }
+                _ => false,
+            }
+        }
+    }
+
+    /// The table whose partition it detaches in two transactions, so that it cannot be undone afterwards.
+    pub fn detaches_concurrently(&self) -> Option<pg_sys::Oid> {
+        if !self.is(pg_sys::NodeTag::T_AlterTableStmt) {
+            return None;
+        }
+        // SAFETY: as the tags say; DETACH PARTITION has a PartitionCmd. The look-up takes no lock.
+        unsafe {
+            let alter = self.0.cast::<pg_sys::AlterTableStmt>();
+            let concurrently = cells((*alter).cmds).iter().any(|cell| {
+                let part = cell.ptr_value.cast::<pg_sys::AlterTableCmd>();
+                match (*part).subtype {
+                    pg_sys::AlterTableType::AT_DetachPartition => {
+                        (*(*part).def.cast::<pg_sys::PartitionCmd>()).concurrent
+                    }
+                    pg_sys::AlterTableType::AT_DetachPartitionFinalize => true,
+                    _ => false,
+                }
+            });
+            concurrently.then(|| {
+                let lock = pg_sys::NoLock as i32;
+                let options = pg_sys::RVROption::RVR_MISSING_OK;
+                pg_sys::RangeVarGetRelidExtended((*alter).relation, lock, options, None, std::ptr::null_mut())
+            })
+        }
+    }
+
+    /// What it did.
+    pub fn change(&self) -> Change {
+        let mut change = Change::default();
+        // SAFETY: a node's tag says its type; lists hold nodes; ATTACH PARTITION has a PartitionCmd with a name.
+        unsafe {
+            let command = self.0;
+            match (*command).type_ {
+                pg_sys::NodeTag::T_CreateStmt => {
+                    change.attached = !(*command.cast::<pg_sys::CreateStmt>()).partbound.is_null();
+                }
+                pg_sys::NodeTag::T_CreateForeignTableStmt => {
+                    change.attached =
+                        !(*command.cast::<pg_sys::CreateForeignTableStmt>()).base.partbound.is_null();
+                }
+                // They may hold any CREATE TABLE, or CREATE FOREIGN TABLE.
+                pg_sys::NodeTag::T_CreateSchemaStmt | pg_sys::NodeTag::T_ImportForeignSchemaStmt => {
+                    change.attached = true;
+                }
+                pg_sys::NodeTag::T_AlterTableStmt => {
+                    for cell in cells((*command.cast::<pg_sys::AlterTableStmt>()).cmds) {
+                        let part = cell.ptr_value.cast::<pg_sys::AlterTableCmd>();
+                        match (*part).subtype {
+                            pg_sys::AlterTableType::AT_AttachPartition => {
+                                change.attached = true;
+                                let table = (*(*part).def.cast::<pg_sys::PartitionCmd>()).name;
+                                change.attached_name = CStr::from_ptr((*table).relname).to_bytes().to_vec();
+                            }
+                            pg_sys::AlterTableType::AT_DetachPartition
+                            | pg_sys::AlterTableType::AT_DetachPartitionFinalize => change.detached = true,
+                            // A new type makes constraints anew.
+                            pg_sys::AlterTableType::AT_DropColumn
+                            | pg_sys::AlterTableType::AT_DropConstraint
+                            | pg_sys::AlterTableType::AT_AlterColumnType => change.takes_away = true,
+                            _ => {}
+                        }
+                    }
+                }
+                // CASCADE reaches anything.
+                pg_sys::NodeTag::T_DropStmt | pg_sys::NodeTag::T_DropOwnedStmt => {
+                    change.takes_away = true;
+                    change.of_meaning = true;
+                }
+                pg_sys::NodeTag::T_RenameStmt
+                | pg_sys::NodeTag::T_AlterObjectSchemaStmt
+                | pg_sys::NodeTag::T_AlterOwnerStmt
+                | pg_sys::NodeTag::T_AlterEnumStmt
+                | pg_sys::NodeTag::T_AlterTypeStmt
+                | pg_sys::NodeTag::T_AlterDomainStmt
+                | pg_sys::NodeTag::T_AlterFunctionStmt
+                | pg_sys::NodeTag::T_AlterOperatorStmt
+                | pg_sys::NodeTag::T_AlterExtensionStmt
+                | pg_sys::NodeTag::T_AlterExtensionContentsStmt
+                | pg_sys::NodeTag::T_CreateFunctionStmt => change.of_meaning = true,
+                _ => {}
+            }
+        }
+        change
+    }
+}
+
+/// The table that ALTER TABLE is about to rewrite, told to the event trigger for it.
+pub fn table_to_rewrite() -> Option<pg_sys::Oid> {
+    // SAFETY: a function without arguments, called inside such an event trigger; elsewhere it raises an error.
+    let table =
+        unsafe { pgrx::direct_function_call_as_datum(pg_sys::pg_event_trigger_table_rewrite_oid, &[]) };
+    table.map(|table| pg_sys::Oid::from(table.value() as u32))
 }

@@ -4,12 +4,12 @@ use pgrx::prelude::*;
 use pgrx::{PgSqlErrorCode, pg_guard, pg_sys};
 
 use super::arguments::Arguments;
-use super::ddl_command;
 use super::trigger_call::TriggerCall;
 use super::value::varlena_bytes;
+use super::{ddl_command, session};
 use super::{match_call, match_index, match_share};
 use crate::error::{Error, Result};
-use crate::{capture, ddl, maintain, matching, record, track};
+use crate::{capture, ddl, guard, maintain, matching, record, track, trail};
 
 /// What a room returned; its error is raised.
 pub(super) fn or_raise<T>(result: Result<T>) -> T {
@@ -65,22 +65,36 @@ unsafe fn capture(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
 
 sql_function!(
     /// `audit.guard()`: refuses changes of the log.
-    audit_guard, pg_finfo_audit_guard, guard
+    audit_guard, pg_finfo_audit_guard, guard_trigger
 );
 
-unsafe fn guard(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+unsafe fn guard_trigger(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     // SAFETY: fcinfo is this call's; a context with the tag T_TriggerData is a TriggerData.
-    unsafe {
-        let context = (*fcinfo).context;
-        if maintain::is_moving() && !context.is_null() && (*context).type_ == pg_sys::NodeTag::T_TriggerData {
-            // The row goes on to be deleted.
-            return pg_sys::Datum::from((*context.cast::<pg_sys::TriggerData>()).tg_trigtuple);
+    let call = unsafe {
+        let context = (*fcinfo).context.cast::<pg_sys::TriggerData>();
+        (!context.is_null() && (*context).type_ == pg_sys::NodeTag::T_TriggerData).then(|| &*context)
+    };
+    let is_insert =
+        call.is_some_and(|call| call.tg_event & pg_sys::TRIGGER_EVENT_OPMASK == pg_sys::TRIGGER_EVENT_INSERT);
+    match call {
+        // A row goes on to be deleted; of a statement PostgreSQL expects nothing.
+        Some(call) if maintain::is_moving() && call.tg_event & pg_sys::TRIGGER_EVENT_ROW != 0 => {
+            pg_sys::Datum::from(call.tg_trigtuple)
         }
+        Some(_) if maintain::is_moving() || is_insert && session::is_superuser() => pg_sys::Datum::null(),
+        _ => guard::append_only(is_insert).raise(),
     }
-    Error::new(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, "the audit log is append-only")
-        .detail("Events are never updated, deleted or truncated.")
-        .hint("Correct the application's tables instead; the correction is an event of its own.")
-        .raise()
+}
+
+sql_function!(
+    /// `audit.before_ddl()`: the event trigger that comes before a command.
+    audit_before_ddl, pg_finfo_audit_before_ddl, before_ddl
+);
+
+unsafe fn before_ddl(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: fcinfo is this call's.
+    or_raise(trail::begin(&unsafe { ddl_command::Command::new(fcinfo) }));
+    pg_sys::Datum::null()
 }
 
 sql_function!(
@@ -90,7 +104,21 @@ sql_function!(
 
 unsafe fn follow_ddl(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     // SAFETY: fcinfo is this call's.
-    or_raise(ddl::follow(&unsafe { ddl_command::change(fcinfo) }));
+    let command = unsafe { ddl_command::Command::new(fcinfo) };
+    or_raise(ddl::follow(&command.change()));
+    or_raise(trail::end(&command));
+    pg_sys::Datum::null()
+}
+
+sql_function!(
+    /// `audit.before_rewrite()`: the event trigger that comes before ALTER TABLE rewrites a table.
+    audit_before_rewrite, pg_finfo_audit_before_rewrite, before_rewrite
+);
+
+unsafe fn before_rewrite(_fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    if let Some(table) = ddl_command::table_to_rewrite() {
+        or_raise(trail::rewritten(table));
+    }
     pg_sys::Datum::null()
 }
 

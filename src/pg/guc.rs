@@ -41,6 +41,50 @@ pub fn define(
     }
 }
 
+/// Defines a switch that is off, and that superusers turn on for their own session alone: no file, database, role or
+/// function does.
+pub fn define_for_session(
+    name: &'static CStr,
+    short: &'static CStr,
+    long: &'static CStr,
+    setting: &'static GucSetting<bool>,
+) {
+    // SAFETY: the hook below is guarded.
+    unsafe {
+        GucRegistry::define_bool_guc_with_hooks(
+            name,
+            short,
+            long,
+            setting,
+            GucContext::Suset,
+            GucFlags::DISALLOW_IN_FILE,
+            Some(check_for_session),
+            None,
+            None,
+        );
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn check_for_session(
+    value: *mut bool,
+    _extra: *mut *mut c_void,
+    source: pg_sys::GucSource::Type,
+) -> bool {
+    use pg_sys::GucSource::{PGC_S_CLIENT, PGC_S_TEST};
+    // SAFETY: PostgreSQL passes the new value's address; the texts are C strings that live for ever.
+    unsafe {
+        if !*value || source >= PGC_S_CLIENT && source != PGC_S_TEST {
+            return true;
+        }
+        pg_sys::GUC_check_errcode(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE as i32);
+        let keep = |text: &CStr| pg_sys::MemoryContextStrdup(pg_sys::ErrorContext, text.as_ptr());
+        pg_sys::GUC_check_errdetail_string = keep(c"It is turned on in a session, for that session.");
+        pg_sys::GUC_check_errhint_string = keep(c"SET it where it is needed.");
+        false
+    }
+}
+
 /// Refuses what [`crate::settings::check_actor_type`] refuses.
 #[pg_guard]
 pub unsafe extern "C-unwind" fn check_actor_type(

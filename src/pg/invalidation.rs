@@ -53,7 +53,10 @@ unsafe extern "C-unwind" fn transaction_ends(
                 error.raise();
             }
         }
-        pg_sys::XactEvent::XACT_EVENT_ABORT => crate::moves::forget(None),
+        pg_sys::XactEvent::XACT_EVENT_ABORT => {
+            crate::moves::forget(None);
+            crate::trail::forget(None);
+        }
         _ => {}
     }
 }
@@ -67,5 +70,6 @@ unsafe extern "C-unwind" fn subtransaction_ends(
 ) {
     if event == pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB {
         crate::moves::forget(Some(own));
+        crate::trail::forget(Some(own));
     }
 }

@@ -62,6 +62,11 @@ impl Found {
         self.datum(column).map(|datum| unsafe { Text::new(varlena_bytes(datum)) })
     }
 
+    /// Column `column`, from one, which the query has as an OID; NULL is the invalid one.
+    pub fn oid(&self, column: i32) -> pg_sys::Oid {
+        self.datum(column).map_or(pg_sys::InvalidOid, |datum| pg_sys::Oid::from(datum.value() as u32))
+    }
+
     /// Column `column`, from one, which the query has as a boolean.
     pub fn boolean(&self, column: i32) -> Option<bool> {
         self.datum(column).map(|datum| datum.value() as u8 != 0)
@@ -76,6 +81,11 @@ thread_local! {
 /// `pg_catalog, pg_temp`; hands each row to `take`.
 pub fn read(query: &CStr, parameters: &[Parameter<'_>], take: impl FnMut(Found)) {
     run(query, parameters, true, take);
+}
+
+/// Reads likewise, and sees what this transaction has done so far.
+pub fn read_now(query: &CStr, parameters: &[Parameter<'_>], take: impl FnMut(Found)) {
+    run(query, parameters, false, take);
 }
 
 /// Runs one command that writes, likewise, and sees what this transaction has done so far. Returns how many rows it

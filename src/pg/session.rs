@@ -88,6 +88,47 @@ pub fn is_restricted() -> bool {
     unsafe { pg_sys::InSecurityRestrictedOperation() }
 }
 
+/// Whether this is a function of somebody else's rights: one of the extension's that acts as its owner, or REFRESH, ANALYZE
+/// and the like.
+pub fn is_acting_for_another() -> bool {
+    // SAFETY: reads variables of the backend.
+    unsafe { pg_sys::InLocalUserIdChange() || pg_sys::InSecurityRestrictedOperation() }
+}
+
+/// Whether this transaction has locked a table, there or dropped, as DDL does.
+pub fn has_locked(table: pg_sys::Oid) -> bool {
+    let lock = pg_sys::LOCKTAG {
+        // SAFETY: reads a variable of the backend.
+        locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
+        locktag_field2: table.to_u32(),
+        locktag_field3: 0,
+        locktag_field4: 0,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_RELATION as u8,
+        locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
+    };
+    (pg_sys::ShareUpdateExclusiveLock..=pg_sys::AccessExclusiveLock)
+        // SAFETY: a valid tag; looks into the backend's own table of locks.
+        .any(|mode| unsafe { pg_sys::LockHeldByMe(&lock, mode as i32) })
+}
+
+/// Whether the current role is a superuser.
+pub fn is_superuser() -> bool {
+    // SAFETY: looks the role up.
+    unsafe { pg_sys::superuser() }
+}
+
+/// Whether settings are as pg_dump's scripts and pg_restore begin.
+pub fn is_under_restore_settings() -> bool {
+    // SAFETY: reads variables of the backend.
+    unsafe { !pg_sys::row_security && !pg_sys::check_function_bodies }
+}
+
+/// Whether an extension's script runs, or pg_upgrade.
+pub fn is_in_extension_script() -> bool {
+    // SAFETY: reads variables of the backend.
+    unsafe { pg_sys::creating_extension || pg_sys::IsBinaryUpgrade }
+}
+
 /// Whether the current role has the rights of `role`: it is that role, a member that inherits, or a superuser.
 pub fn has_privileges_of(role: pg_sys::Oid) -> bool {
     // SAFETY: looks memberships up.

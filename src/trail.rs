@@ -1,0 +1,248 @@
+//! What DDL does to the trail: it is looked at before and after each command that could switch it off, and what differs
+//! is refused or leaves an event.
+//!
+//! So it does not matter which command it was: DISABLE TRIGGER, DROP TABLE, DROP SCHEMA ... CASCADE, a table swapped by renaming,
+//! CREATE OR REPLACE of a trigger or a function. Only what this transaction has locked is its doing.
+
+use std::cell::RefCell;
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{PgLogLevel, PgSqlErrorCode, pg_sys};
+
+use crate::ddl;
+use crate::error::Result;
+use crate::guard;
+use crate::own::{self, Told};
+use crate::pg::catalog::{self, to_utf8};
+use crate::pg::ddl_command::Command;
+use crate::pg::session;
+use crate::tracking::{Kind, Tracking};
+use crate::trail_state::{Part, State, Trigger};
+
+/// A command that has begun.
+struct Begun {
+    /// Which one: where its parse tree is.
+    command: usize,
+    subtransaction: pg_sys::SubTransactionId,
+    before: State,
+}
+
+thread_local! {
+    /// The commands that have begun, the innermost last: a function called by one may run another.
+    static BEGUN: RefCell<Vec<Begun>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Forgets the commands begun in a transaction, or in a savepoint and what came after it, that is undone.
+pub fn forget(subtransaction: Option<pg_sys::SubTransactionId>) {
+    BEGUN.with_borrow_mut(|begun| match subtransaction {
+        Some(undone) => begun.retain(|command| command.subtransaction < undone),
+        None => begun.clear(),
+    });
+}
+
+/// Called before each DDL command.
+pub fn begin(command: &Command) -> Result<()> {
+    if ddl::is_quiet() || session::is_in_extension_script() {
+        return Ok(());
+    }
+    refuse_before(command)?;
+    if command.may_change_the_trail()
+        && let Some(before) = State::read()
+    {
+        let begun = Begun { command: command.id(), subtransaction: session::subtransaction(), before };
+        BEGUN.with_borrow_mut(|all| all.push(begun));
+    }
+    Ok(())
+}
+
+/// Refuses what takes this extension's event triggers along, so that nobody is asked afterwards, and what commits before
+/// they are.
+fn refuse_before(command: &Command) -> Result<()> {
+    let what = if command.drops_own_extension() {
+        "extension audit".to_owned()
+    } else if let Some(table) = command.detaches_concurrently()
+        && Some(table) == catalog::own_table(c"event")
+    {
+        "a partition of audit.event".to_owned()
+    } else {
+        return Ok(());
+    };
+    if !guard::allows_destruction() {
+        return Err(guard::indestructible(&what));
+    }
+    // The log may be gone with the next commit: the server's log is what stays.
+    ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_WARNING,
+        format!("{what} is dropped or detached: audit.allow_destruction is on"),
+        "audit",
+    )
+    .set_detail(format!("Role {}.", to_utf8(&catalog::role_name(session::outer_role()))))
+    .report(PgLogLevel::LOG);
+    Ok(())
+}
+
+/// Called after each DDL command: refuses or tells what it did.
+pub fn end(command: &Command) -> Result<()> {
+    let begun = BEGUN.with_borrow_mut(|all| {
+        let at = all.iter().rposition(|begun| begun.command == command.id())?;
+        // What is above it ended with an error that somebody caught.
+        all.drain(at..).next()
+    });
+    let Some(Begun { before, .. }) = begun else { return Ok(()) };
+    let Some(after) = State::read() else {
+        return match guard::allows_destruction() {
+            true => Ok(()),
+            false => Err(guard::indestructible("audit.event")),
+        };
+    };
+    refuse_destruction(&before, &after)?;
+    tell_guards(&before, &after)?;
+    tell_tracking(&before, &after, command.renames_schema())
+}
+
+/// A part of the log, a column of it or an object of the extension that is there no more.
+fn refuse_destruction(before: &State, after: &State) -> Result<()> {
+    let lost_part =
+        |part: &&Part| session::has_locked(part.table) && !after.parts.iter().any(|p| p.table == part.table);
+    let lost_columns = before.parts.iter().flat_map(|part| {
+        let now = after.parts.iter().find(|now| now.table == part.table);
+        let gone = now.into_iter().flat_map(|now| part.columns.iter().filter(|c| !now.columns.contains(c)));
+        gone.map(|column| format!("column {column} of {}", to_utf8(&part.name)))
+    });
+    let lost_members = before
+        .members
+        .iter()
+        .filter(|(object, _)| !after.members.contains_key(object))
+        .map(|(_, m)| m.name.clone());
+    let lost = before.parts.iter().filter(lost_part).map(|part| to_utf8(&part.name));
+    for what in lost.chain(lost_columns).chain(lost_members) {
+        destroyed(&what)?;
+    }
+    Ok(())
+}
+
+/// Refuses that `what` is gone, or leaves the event of it.
+pub fn destroyed(what: &str) -> Result<()> {
+    if !guard::allows_destruction() {
+        return Err(guard::indestructible(what));
+    }
+    disabled("setting", b"audit.allow_destruction", format!("{what} was dropped, detached or rewritten"))
+}
+
+fn disabled(resource_type: &'static str, name: &[u8], reason: String) -> Result<()> {
+    own::tell(Told {
+        action: "audit.guard.disabled",
+        resource_type,
+        name,
+        before: None,
+        after: None,
+        reason: Some(reason),
+    })
+}
+
+/// Guards of the log that are off now, row-level security that is not what it was, functions that are others.
+fn tell_guards(before: &State, after: &State) -> Result<()> {
+    for guard in before.triggers.iter().filter(|trigger| trigger.is_guard && trigger.enabled == b'A') {
+        let now = after.trigger(guard);
+        if after.parts.iter().any(|part| part.table == guard.table)
+            && now.is_none_or(|now| now.enabled != b'A')
+            && session::has_locked(guard.table)
+        {
+            let what = if now.is_some() { "not always enabled" } else { "dropped" };
+            disabled("table", &guard.table_name, format!("trigger {} is {what}", guard.name))?;
+        }
+    }
+    for part in &before.parts {
+        let now = after.parts.iter().find(|now| now.table == part.table);
+        if now.is_some_and(|now| now.shield != part.shield) && session::has_locked(part.table) {
+            disabled("table", &part.name, "row-level security or its policies were changed".into())?;
+        }
+    }
+    for (object, member) in &before.members {
+        if after.members.get(object).is_some_and(|now| now.state != member.state) {
+            let name = member.name.trim_start_matches("function ");
+            disabled("function", name.as_bytes(), "the function was replaced or altered".into())?;
+        }
+    }
+    Ok(())
+}
+
+/// Tables that are tracked no more, or under another name, or again.
+fn tell_tracking(before: &State, after: &State, renames_schema: bool) -> Result<()> {
+    let triggers: Vec<&Trigger> = before.triggers.iter().filter(|trigger| !trigger.is_guard).collect();
+    for triggers in triggers.chunk_by(|one, other| one.table == other.table) {
+        let table = triggers[0].table;
+        let Some(settings) =
+            triggers.iter().find_map(|trigger| Tracking::parse(trigger.settings.as_ref()?).ok())
+        else {
+            continue;
+        };
+        let told = |action, name, reason: String| {
+            let (before, after) = match action {
+                "audit.tracking.enabled" => (None, Some(settings.shown())),
+                "audit.tracking.disabled" => (Some(settings.shown()), None),
+                _ => (Some(settings.shown()), Some(settings.shown())),
+            };
+            own::tell(Told { action, resource_type: "table", name, before, after, reason: Some(reason) })
+        };
+        let now: Vec<_> = triggers.iter().map(|trigger| after.trigger(trigger)).collect();
+        let old_name = &triggers[0].table_name;
+        let new_name = after.name_of(table);
+        let is_renamed = new_name.as_ref().is_some_and(|name| name != old_name);
+        if !(session::has_locked(table) || is_renamed && renames_schema) {
+            continue;
+        }
+        let changes = |is_change: &dyn Fn(&Trigger, Option<&Trigger>) -> bool| {
+            let changed = triggers.iter().zip(&now).filter(|(was, is)| is_change(was, **is));
+            changed.map(|(was, _)| was.name.clone()).collect::<Vec<_>>().join(", ")
+        };
+        let Some(new_name) = new_name else {
+            told("audit.tracking.disabled", old_name, "the table was dropped".into())?;
+            continue;
+        };
+        if is_renamed {
+            told("audit.tracking.disabled", old_name, format!("the table is {} now", to_utf8(&new_name)))?;
+            told("audit.tracking.enabled", &new_name, format!("the table was {}", to_utf8(old_name)))?;
+        }
+        let gone = changes(&|was, is| was.is_on() && is.is_none());
+        let off = changes(&|was, is| was.is_on() && is.is_some_and(|is| !is.is_on()));
+        let on = changes(&|was, is| !was.is_on() && is.is_some_and(Trigger::is_on));
+        let skipped = changes(&|was, is| was.enabled == b'A' && is.is_some_and(|is| is.enabled == b'O'));
+        for (action, names, what) in [
+            ("audit.tracking.disabled", gone, "dropped, replaced, or that of a partition detached"),
+            ("audit.tracking.disabled", off, "disabled, or enabled for replicas alone"),
+            ("audit.tracking.changed", skipped, "no more enabled for replicas"),
+            ("audit.tracking.enabled", on, "enabled again"),
+        ] {
+            if !names.is_empty() {
+                told(action, &new_name, format!("trigger {names}: {what}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Called before a table is rewritten by ALTER TABLE, whatever its rows become: refuses a part of the log, and leaves an
+/// event where the table is tracked.
+pub fn rewritten(table: pg_sys::Oid) -> Result<()> {
+    if session::is_in_extension_script() {
+        return Ok(());
+    }
+    let Some(state) = State::read() else { return Ok(()) };
+    if let Some(part) = state.parts.iter().find(|part| part.table == table) {
+        return destroyed(&to_utf8(&part.name));
+    }
+    let tracked =
+        state.triggers.iter().find(|trigger| trigger.table == table && trigger.name == Kind::Row.name());
+    let Some(settings) = tracked.and_then(|trigger| Tracking::parse(trigger.settings.as_ref()?).ok()) else {
+        return Ok(());
+    };
+    own::tell(Told {
+        action: "audit.tracking.changed",
+        resource_type: "table",
+        name: &catalog::qualified_name(table),
+        before: Some(settings.shown()),
+        after: Some(settings.shown()),
+        reason: Some("ALTER TABLE rewrote the table, which leaves no event for each row".into()),
+    })
+}

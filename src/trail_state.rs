@@ -1,0 +1,141 @@
+//! How the trail is right now, as the catalogues have it: the triggers of tracked tables, the log and its guards, the extension's
+//! objects.
+
+use std::collections::BTreeMap;
+use std::ffi::CStr;
+
+use pgrx::pg_sys;
+
+use crate::pg::catalog::{self, to_utf8};
+use crate::pg::query::{self, Found, Parameter};
+
+/// A trigger of a tracked table, or a guard of the log.
+pub struct Trigger {
+    /// Its table.
+    pub table: pg_sys::Oid,
+    /// The table's qualified name, in the database's encoding.
+    pub table_name: Vec<u8>,
+    /// Its own name.
+    pub name: String,
+    /// `O`, `A`, `R` or `D`, as `pg_trigger.tgenabled` has it.
+    pub enabled: u8,
+    /// Whether it guards the log.
+    pub is_guard: bool,
+    /// Its argument.
+    pub settings: Option<Vec<u8>>,
+}
+
+impl Trigger {
+    /// Whether it fires for ordinary writes.
+    pub fn is_on(&self) -> bool {
+        matches!(self.enabled, b'O' | b'A')
+    }
+}
+
+/// The log's table or a partition of it.
+pub struct Part {
+    /// Its OID.
+    pub table: pg_sys::Oid,
+    /// Its qualified name, in the database's encoding.
+    pub name: Vec<u8>,
+    /// Whether row-level security is on, and its policies.
+    pub shield: String,
+    /// Its columns' names.
+    pub columns: Vec<String>,
+}
+
+/// An object of the extension.
+pub struct Member {
+    /// As PostgreSQL describes it.
+    pub name: String,
+    /// Of a function what it runs, and how.
+    pub state: String,
+}
+
+/// The trail.
+pub struct State {
+    /// Triggers of tracked tables and guards.
+    pub triggers: Vec<Trigger>,
+    /// The log.
+    pub parts: Vec<Part>,
+    /// The extension's objects, by class and OID.
+    pub members: BTreeMap<(u32, u32), Member>,
+}
+
+const TRIGGERS: &CStr = c"
+    SELECT t.tgrelid, quote_ident(n.nspname) || '.' || quote_ident(c.relname), t.tgname::text, t.tgenabled::text, t.tgfoid = $2,
+           CASE WHEN t.tgnargs = 1
+                THEN convert_from(substr(t.tgargs, 1, length(t.tgargs) - 1), getdatabaseencoding()) END
+    FROM pg_trigger t
+    JOIN pg_class c ON c.oid = t.tgrelid
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE t.tgfoid IN ($1, $2)
+    ORDER BY t.tgrelid, t.tgname";
+
+const PARTS: &CStr = c"
+    SELECT c.oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname),
+           concat(c.relrowsecurity,
+                  (SELECT string_agg(concat_ws(' ', p.polname, p.polcmd, p.polpermissive, p.polroles::text,
+                                               md5(p.polqual::text), md5(p.polwithcheck::text)), ',' ORDER BY p.polname)
+                   FROM pg_policy p WHERE p.polrelid = c.oid)),
+           (SELECT string_agg(a.attname, ' ' ORDER BY a.attnum) FROM pg_attribute a
+            WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
+    FROM pg_class c
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.oid IN (SELECT $1 UNION ALL SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = $1)";
+
+const MEMBERS: &CStr = c"
+    SELECT d.classid, d.objid, pg_describe_object(d.classid, d.objid, 0),
+           md5(concat_ws(' ', p.prosrc, p.probin, p.prolang, p.proconfig::text, p.prosecdef, p.proowner))
+    FROM pg_depend d
+    LEFT JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
+    WHERE d.refclassid = 'pg_extension'::regclass AND d.refobjid = $1 AND d.deptype = 'e'";
+
+impl State {
+    /// Reads it, with what this transaction has done so far; `None` where the log is not there.
+    pub fn read() -> Option<Self> {
+        let log = Parameter::Oid(Some(catalog::own_table(c"event")?));
+        let extension = Parameter::Oid(Some(catalog::own_extension()?));
+        let capture = Parameter::Oid(catalog::capture_function());
+        let guard = Parameter::Oid(catalog::own_function(c"guard", &[]));
+        let bytes = |row: &Found, column| row.text(column).map(|text| text.bytes().to_vec());
+        let text = |row: &Found, column| bytes(row, column).map_or(String::new(), |text| to_utf8(&text));
+        let mut state = Self { triggers: Vec::new(), parts: Vec::new(), members: BTreeMap::new() };
+        query::read_now(TRIGGERS, &[capture, guard], |row| {
+            state.triggers.push(Trigger {
+                table: row.oid(1),
+                table_name: bytes(&row, 2).unwrap_or_default(),
+                name: text(&row, 3),
+                enabled: text(&row, 4).bytes().next().unwrap_or_default(),
+                is_guard: row.boolean(5).unwrap_or_default(),
+                settings: bytes(&row, 6),
+            });
+        });
+        query::read_now(PARTS, &[log], |row| {
+            state.parts.push(Part {
+                table: row.oid(1),
+                name: bytes(&row, 2).unwrap_or_default(),
+                shield: text(&row, 3),
+                columns: text(&row, 4).split(' ').map(str::to_owned).collect(),
+            });
+        });
+        query::read_now(MEMBERS, &[extension], |row| {
+            let member = Member { name: text(&row, 3), state: text(&row, 4) };
+            state.members.insert((row.oid(1).to_u32(), row.oid(2).to_u32()), member);
+        });
+        Some(state)
+    }
+
+    /// The trigger of the same table and name, with the same function.
+    pub fn trigger(&self, other: &Trigger) -> Option<&Trigger> {
+        self.triggers.iter().find(|trigger| {
+            trigger.table == other.table && trigger.name == other.name && trigger.is_guard == other.is_guard
+        })
+    }
+
+    /// A table's qualified name, in the database's encoding; `None` if it is gone.
+    pub fn name_of(&self, table: pg_sys::Oid) -> Option<Vec<u8>> {
+        let known = self.triggers.iter().find(|trigger| trigger.table == table);
+        known.map(|trigger| trigger.table_name.clone()).or_else(|| catalog::name_of(table))
+    }
+}
