@@ -83,13 +83,7 @@ impl Table {
 
     /// Refuses what has no rows of its own to follow, and what others' triggers or settings are in the way of.
     pub fn check_trackable(&self) -> Result<()> {
-        let refuse = |what: &str, hint: &'static str| {
-            Err(Error::new(
-                PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
-                format!("{} is {what}, which cannot be tracked", self.name),
-            )
-            .hint(hint))
-        };
+        let refuse = |what: &str, hint: &'static str| Err(self.refusal(what, "cannot be tracked", hint));
         match &*self.kind {
             "r" | "p" => {}
             "v" => return refuse("a view", "Track the tables behind it."),
@@ -109,19 +103,32 @@ impl Table {
             }
             _ => {}
         }
-        match &*self.schema {
-            "" => {}
-            "audit" => return refuse("the audit system's own", "It records its own changes."),
-            _ => {
-                return refuse(
-                    "a system catalogue",
-                    "Use event triggers or the server log for changes of the schema.",
-                );
-            }
-        }
+        self.check_application()?;
         self.check_no_partition()?;
         self.check_no_tracked_partition()?;
         self.check_no_foreign_trigger()
+    }
+
+    fn refusal(&self, what: &str, why: &str, hint: &'static str) -> Error {
+        Error::new(PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE, format!("{} is {what}, which {why}", self.name))
+            .hint(hint)
+    }
+
+    /// Refuses tables that are no application's.
+    pub fn check_application(&self) -> Result<()> {
+        match &*self.schema {
+            "" => Ok(()),
+            "audit" => Err(self.refusal(
+                "the audit system's own",
+                "records its own changes",
+                "SELECT * FROM audit.event WHERE audit_match(action, 'audit.*') shows them.",
+            )),
+            _ => Err(self.refusal(
+                "a system catalogue",
+                "cannot be tracked",
+                "Use event triggers or the server log for changes of the schema.",
+            )),
+        }
     }
 
     /// A partition of a tracked table has that table's settings.

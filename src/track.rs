@@ -106,6 +106,7 @@ pub fn track(arguments: Arguments) -> Result<()> {
 pub fn untrack(target: Option<pg_sys::Oid>) -> Result<()> {
     let target = required(target, "target", "Name the table, such as 'public.datasource'.")?;
     let table = Table::locked(target)?;
+    table.check_application()?;
     table.check_no_partition()?;
     if table.triggers().is_empty() {
         return Err(Error::new(

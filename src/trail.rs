@@ -5,6 +5,7 @@
 //! CREATE OR REPLACE of a trigger or a function. Only what this transaction has locked is its doing.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgSqlErrorCode, pg_sys};
@@ -23,8 +24,22 @@ use crate::trail_state::{Part, State, Trigger};
 struct Begun {
     /// Which one: where its parse tree is.
     command: usize,
-    subtransaction: pg_sys::SubTransactionId,
-    before: State,
+    /// How the trail was when all that it had done was told, and in which subtransaction that was. The last counts; those
+    /// before it do again when a savepoint is rolled back.
+    told: Vec<(pg_sys::SubTransactionId, Rc<State>)>,
+}
+
+impl Begun {
+    /// Refuses or tells what it did until `now`.
+    fn tell(&mut self, now: &Rc<State>, renames_schema: bool) -> Result<()> {
+        if let Some((_, before)) = self.told.last() {
+            refuse_destruction(before, now)?;
+            tell_guards(before, now)?;
+            tell_tracking(before, now, renames_schema)?;
+        }
+        self.told.push((session::subtransaction(), Rc::clone(now)));
+        Ok(())
+    }
 }
 
 thread_local! {
@@ -32,11 +47,14 @@ thread_local! {
     static BEGUN: RefCell<Vec<Begun>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Forgets the commands begun in a transaction, or in a savepoint and what came after it, that is undone.
-pub fn forget(subtransaction: Option<pg_sys::SubTransactionId>) {
-    BEGUN.with_borrow_mut(|begun| match subtransaction {
-        Some(undone) => begun.retain(|command| command.subtransaction < undone),
-        None => begun.clear(),
+/// Forgets what was told in a transaction, or in a savepoint and what came after it, that is undone.
+pub fn forget(undone: Option<pg_sys::SubTransactionId>) {
+    BEGUN.with_borrow_mut(|all| match undone {
+        Some(undone) => all.retain_mut(|begun| {
+            begun.told.retain(|(subtransaction, _)| *subtransaction < undone);
+            !begun.told.is_empty()
+        }),
+        None => all.clear(),
     });
 }
 
@@ -47,9 +65,16 @@ pub fn begin(command: &Command) -> Result<()> {
     }
     refuse_before(command)?;
     if command.may_change_the_trail()
-        && let Some(before) = State::read()
+        && let Some(now) = State::read()
     {
-        let begun = Begun { command: command.id(), subtransaction: session::subtransaction(), before };
+        let now = Rc::new(now);
+        // What the command around this one has done so far is its doing.
+        let outer = BEGUN.with_borrow_mut(Vec::pop);
+        if let Some(mut outer) = outer {
+            outer.tell(&now, false)?;
+            BEGUN.with_borrow_mut(|all| all.push(outer));
+        }
+        let begun = Begun { command: command.id(), told: vec![(session::subtransaction(), now)] };
         BEGUN.with_borrow_mut(|all| all.push(begun));
     }
     Ok(())
@@ -88,16 +113,22 @@ pub fn end(command: &Command) -> Result<()> {
         // What is above it ended with an error that somebody caught.
         all.drain(at..).next()
     });
-    let Some(Begun { before, .. }) = begun else { return Ok(()) };
+    let Some(mut begun) = begun else { return Ok(()) };
     let Some(after) = State::read() else {
         return match guard::allows_destruction() {
             true => Ok(()),
             false => Err(guard::indestructible("audit.event")),
         };
     };
-    refuse_destruction(&before, &after)?;
-    tell_guards(&before, &after)?;
-    tell_tracking(&before, &after, command.renames_schema())
+    let after = Rc::new(after);
+    begun.tell(&after, command.renames_schema())?;
+    // The command around it need not tell it again.
+    BEGUN.with_borrow_mut(|all| {
+        if let Some(outer) = all.last_mut() {
+            outer.told.push((session::subtransaction(), after));
+        }
+    });
+    Ok(())
 }
 
 /// A part of the log, a column of it or an object of the extension that is there no more.
@@ -172,38 +203,44 @@ fn tell_tracking(before: &State, after: &State, renames_schema: bool) -> Result<
     let triggers: Vec<&Trigger> = before.triggers.iter().filter(|trigger| !trigger.is_guard).collect();
     for triggers in triggers.chunk_by(|one, other| one.table == other.table) {
         let table = triggers[0].table;
+        // ALTER SCHEMA ... RENAME locks none of its tables.
+        let is_ours = session::has_locked(table);
+        if !(is_ours || renames_schema) {
+            continue;
+        }
         let Some(settings) =
             triggers.iter().find_map(|trigger| Tracking::parse(trigger.settings.as_ref()?).ok())
         else {
             continue;
         };
         let told = |action, name, reason: String| {
+            let shown = || Some(settings.shown());
             let (before, after) = match action {
-                "audit.tracking.enabled" => (None, Some(settings.shown())),
-                "audit.tracking.disabled" => (Some(settings.shown()), None),
-                _ => (Some(settings.shown()), Some(settings.shown())),
+                "audit.tracking.enabled" => (None, shown()),
+                "audit.tracking.disabled" => (shown(), None),
+                _ => (shown(), shown()),
             };
             own::tell(Told { action, resource_type: "table", name, before, after, reason: Some(reason) })
         };
-        let now: Vec<_> = triggers.iter().map(|trigger| after.trigger(trigger)).collect();
         let old_name = &triggers[0].table_name;
-        let new_name = after.name_of(table);
-        let is_renamed = new_name.as_ref().is_some_and(|name| name != old_name);
-        if !(session::has_locked(table) || is_renamed && renames_schema) {
+        let Some(new_name) = after.name_of(table) else {
+            if is_ours {
+                told("audit.tracking.disabled", old_name, "the table was dropped".into())?;
+            }
+            continue;
+        };
+        if new_name != *old_name {
+            told("audit.tracking.disabled", old_name, format!("the table is {} now", to_utf8(&new_name)))?;
+            told("audit.tracking.enabled", &new_name, format!("the table was {}", to_utf8(old_name)))?;
+        }
+        if !is_ours {
             continue;
         }
+        let now: Vec<_> = triggers.iter().map(|trigger| after.trigger(trigger)).collect();
         let changes = |is_change: &dyn Fn(&Trigger, Option<&Trigger>) -> bool| {
             let changed = triggers.iter().zip(&now).filter(|(was, is)| is_change(was, **is));
             changed.map(|(was, _)| was.name.clone()).collect::<Vec<_>>().join(", ")
         };
-        let Some(new_name) = new_name else {
-            told("audit.tracking.disabled", old_name, "the table was dropped".into())?;
-            continue;
-        };
-        if is_renamed {
-            told("audit.tracking.disabled", old_name, format!("the table is {} now", to_utf8(&new_name)))?;
-            told("audit.tracking.enabled", &new_name, format!("the table was {}", to_utf8(old_name)))?;
-        }
         let gone = changes(&|was, is| was.is_on() && is.is_none());
         let off = changes(&|was, is| was.is_on() && is.is_some_and(|is| !is.is_on()));
         let on = changes(&|was, is| !was.is_on() && is.is_some_and(Trigger::is_on));
