@@ -61,21 +61,49 @@ impl Command {
     /// Whether it may take away or alter something that the trail needs.
     pub fn may_change_the_trail(&self) -> bool {
         // SAFETY: a node's tag says its type.
-        matches!(
-            unsafe { (*self.0).type_ },
-            pg_sys::NodeTag::T_AlterTableStmt
-                | pg_sys::NodeTag::T_RenameStmt
-                | pg_sys::NodeTag::T_AlterObjectSchemaStmt
-                | pg_sys::NodeTag::T_AlterOwnerStmt
-                | pg_sys::NodeTag::T_AlterExtensionContentsStmt
-                | pg_sys::NodeTag::T_AlterFunctionStmt
-                | pg_sys::NodeTag::T_AlterPolicyStmt
-                | pg_sys::NodeTag::T_CreateFunctionStmt
-                | pg_sys::NodeTag::T_CreatePolicyStmt
-                | pg_sys::NodeTag::T_CreateTrigStmt
-                | pg_sys::NodeTag::T_DropStmt
-                | pg_sys::NodeTag::T_DropOwnedStmt
-        )
+        match unsafe { (*self.0).type_ } {
+            pg_sys::NodeTag::T_AlterTableStmt => self.alters_more_than_is_harmless(),
+            pg_sys::NodeTag::T_RenameStmt
+            | pg_sys::NodeTag::T_AlterObjectSchemaStmt
+            | pg_sys::NodeTag::T_AlterOwnerStmt
+            | pg_sys::NodeTag::T_AlterExtensionContentsStmt
+            | pg_sys::NodeTag::T_AlterFunctionStmt
+            | pg_sys::NodeTag::T_AlterPolicyStmt
+            | pg_sys::NodeTag::T_CreateFunctionStmt
+            | pg_sys::NodeTag::T_CreatePolicyStmt
+            | pg_sys::NodeTag::T_CreateTrigStmt
+            | pg_sys::NodeTag::T_DropStmt
+            | pg_sys::NodeTag::T_DropOwnedStmt => true,
+            _ => false,
+        }
+    }
+
+    /// Whether ALTER TABLE does something else than what restores and migrations do most, and the trail does not notice.
+    fn alters_more_than_is_harmless(&self) -> bool {
+        // SAFETY: the command is ALTER TABLE; its parts are commands.
+        let parts = unsafe { cells((*self.0.cast::<pg_sys::AlterTableStmt>()).cmds) };
+        !parts.iter().all(|cell| {
+            // SAFETY: as above.
+            let part = unsafe { (*cell.ptr_value.cast::<pg_sys::AlterTableCmd>()).subtype };
+            matches!(
+                part,
+                pg_sys::AlterTableType::AT_AddColumn
+                    | pg_sys::AlterTableType::AT_AddConstraint
+                    | pg_sys::AlterTableType::AT_AddIdentity
+                    | pg_sys::AlterTableType::AT_AttachPartition
+                    | pg_sys::AlterTableType::AT_ChangeOwner
+                    | pg_sys::AlterTableType::AT_ClusterOn
+                    | pg_sys::AlterTableType::AT_ColumnDefault
+                    | pg_sys::AlterTableType::AT_DropNotNull
+                    | pg_sys::AlterTableType::AT_ReplicaIdentity
+                    | pg_sys::AlterTableType::AT_ResetRelOptions
+                    | pg_sys::AlterTableType::AT_SetNotNull
+                    | pg_sys::AlterTableType::AT_SetRelOptions
+                    | pg_sys::AlterTableType::AT_SetStatistics
+                    | pg_sys::AlterTableType::AT_SetStorage
+                    | pg_sys::AlterTableType::AT_ValidateConstraint
+            )
+        })
     }
 
     /// Whether it is ALTER SCHEMA ... RENAME, which locks no table in the schema.
