@@ -3,7 +3,7 @@
 DO $$
 DECLARE
     role_name text;
-    existing record;
+    held record;
 BEGIN
     IF to_regnamespace('audit') IS NOT NULL THEN
         RAISE EXCEPTION USING
@@ -15,15 +15,32 @@ BEGIN
     -- The roles are the cluster's: two databases may install the extension at the same time.
     LOCK TABLE pg_authid IN SHARE ROW EXCLUSIVE MODE;
     FOREACH role_name IN ARRAY ARRAY['audit_admin', 'audit_writer', 'audit_reader'] LOOP
-        SELECT rolcanlogin, rolsuper INTO existing FROM pg_roles WHERE rolname = role_name;
-        IF NOT FOUND THEN
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role_name) THEN
             EXECUTE format('CREATE ROLE %I NOLOGIN', role_name);
-        ELSIF existing.rolcanlogin OR existing.rolsuper THEN
+            CONTINUE;
+        END IF;
+        -- Whoever is granted the role would get all that it already holds or belongs to.
+        SELECT concat_ws(', ', string_agg(h.attribute, ', ' ORDER BY h.attribute),
+                               string_agg('member of ' || h.parent, ', ' ORDER BY h.parent)) AS what,
+               concat_ws('; ', format('ALTER ROLE %I ', role_name) || string_agg('NO' || h.attribute, ' ' ORDER BY h.attribute),
+                               'REVOKE ' || string_agg(h.parent, ', ' ORDER BY h.parent) || format(' FROM %I', role_name)) AS remedy
+        INTO held
+        FROM (SELECT a.attribute, NULL::text AS parent
+              FROM pg_roles r
+              CROSS JOIN LATERAL (VALUES ('LOGIN', r.rolcanlogin), ('SUPERUSER', r.rolsuper), ('CREATEROLE', r.rolcreaterole),
+                                         ('CREATEDB', r.rolcreatedb), ('REPLICATION', r.rolreplication),
+                                         ('BYPASSRLS', r.rolbypassrls)) AS a (attribute, is_held)
+              WHERE r.rolname = role_name AND a.is_held
+              UNION ALL
+              SELECT NULL, m.roleid::regrole::text
+              FROM pg_auth_members m
+              WHERE m.member = (SELECT oid FROM pg_roles WHERE rolname = role_name)) AS h;
+        IF held.what <> '' THEN
             RAISE EXCEPTION USING
                 ERRCODE = 'duplicate_object',
-                MESSAGE = format('role "%s" exists and is able to log in or a superuser', role_name),
-                DETAIL = 'The extension grants rights to this role, which is for membership only.',
-                HINT = format('ALTER ROLE %I NOLOGIN NOSUPERUSER, or rename it.', role_name);
+                MESSAGE = format('role "%s" exists and has more rights than it may have: %s', role_name, held.what),
+                DETAIL = 'The extension grants rights to this role, which is for membership only; it implies no other.',
+                HINT = format('%s; or rename it.', held.remedy);
         END IF;
     END LOOP;
 END

@@ -151,15 +151,46 @@ fn installing_refuses_what_it_cannot_trust() {
 }
 
 #[test]
-fn a_role_that_can_log_in_is_refused() {
+fn a_role_that_has_more_rights_than_its_purpose_takes_is_refused() {
     // Roles are the cluster's, so this needs a cluster of its own.
     let cluster = Cluster::temporary("roles");
     let mut client = cluster.connect("postgres", "postgres");
-    client.batch_execute("CREATE ROLE audit_writer LOGIN").unwrap();
-    let (code, _, hint) = refused(client.batch_execute("CREATE EXTENSION audit"));
-    assert_eq!(code, SqlState::DUPLICATE_OBJECT);
-    assert!(hint.contains("NOLOGIN"));
-    client.batch_execute("ALTER ROLE audit_writer NOLOGIN; CREATE EXTENSION audit").unwrap();
+    client
+        .batch_execute("CREATE ROLE audit_admin; CREATE ROLE audit_writer; CREATE ROLE audit_reader")
+        .unwrap();
+    client.batch_execute("CREATE ROLE \"its Parent\"; CREATE ROLE member IN ROLE audit_reader").unwrap();
+    for role in ["audit_admin", "audit_writer", "audit_reader"] {
+        for attribute in ["LOGIN", "SUPERUSER", "CREATEROLE", "CREATEDB", "REPLICATION", "BYPASSRLS"] {
+            client.batch_execute(&format!("ALTER ROLE {role} {attribute}")).unwrap();
+            let (code, message, hint) = refused(client.batch_execute("CREATE EXTENSION audit"));
+            assert_eq!(code, SqlState::DUPLICATE_OBJECT);
+            assert!(message.contains(role) && message.ends_with(attribute), "{message}");
+            let remedy = format!("ALTER ROLE {role} NO{attribute}");
+            assert_eq!(hint, format!("{remedy}; or rename it."));
+            client.batch_execute(&remedy).unwrap();
+        }
+        for parent in ["audit_admin", "audit_writer", "audit_reader", "pg_read_all_data", "\"its Parent\""] {
+            if parent == role {
+                continue;
+            }
+            client.batch_execute(&format!("GRANT {parent} TO {role}")).unwrap();
+            let (code, message, hint) = refused(client.batch_execute("CREATE EXTENSION audit"));
+            assert_eq!(code, SqlState::DUPLICATE_OBJECT);
+            assert!(message.contains(role) && message.ends_with(&format!("member of {parent}")), "{message}");
+            let remedy = format!("REVOKE {parent} FROM {role}");
+            assert_eq!(hint, format!("{remedy}; or rename it."));
+            client.batch_execute(&remedy).unwrap();
+        }
+    }
+    client
+        .batch_execute(
+            "ALTER ROLE audit_reader LOGIN CREATEDB; GRANT audit_admin, audit_writer TO audit_reader",
+        )
+        .unwrap();
+    let (_, message, hint) = refused(client.batch_execute("CREATE EXTENSION audit"));
+    assert!(message.ends_with("CREATEDB, LOGIN, member of audit_admin, member of audit_writer"), "{message}");
+    client.batch_execute(hint.strip_suffix("; or rename it.").unwrap()).unwrap();
+    client.batch_execute("CREATE EXTENSION audit").expect("members of the roles do no harm");
 }
 
 #[test]
