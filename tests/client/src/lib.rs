@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 pub mod admins;
 pub mod docs;
+pub mod matrix;
 
 pub use postgres::error::SqlState;
 use postgres::{Client, Config, NoTls};
@@ -115,7 +116,14 @@ impl Cluster {
 
     /// A connection with startup options such as `-c audit.actor_id=x`.
     pub fn try_connect(&self, database: &str, role: &str, options: &str) -> Result<Client, postgres::Error> {
-        Config::new().host(&self.socket).user(role).dbname(database).options(options).connect(NoTls)
+        self.config(database, role, options).connect(NoTls)
+    }
+
+    /// What such a connection takes.
+    pub fn config(&self, database: &str, role: &str, options: &str) -> Config {
+        let mut config = Config::new();
+        config.host(&self.socket).user(role).dbname(database).options(options);
+        config
     }
 
     /// One of PostgreSQL's client programs, connecting to this cluster as its superuser.
