@@ -12,8 +12,9 @@ use crate::pg::catalog;
 use crate::pg::command::run_each;
 use crate::pg::ddl_command::Change;
 use crate::pg::row::{OpenRelation, TriggerInfo};
+use crate::pg::session;
 use crate::tracking::{Kind, Tracking};
-use crate::triggers;
+use crate::triggers::{self, run_as_owner};
 use crate::unresolved::{Problem, Unresolved};
 
 thread_local! {
@@ -51,11 +52,31 @@ pub fn follow(change: &Change) -> Result<()> {
     if change.attached {
         triggers::refuse_foreign_partitions(triggers::brought_by_command(&change.attached_name)?)?;
         triggers::add_statement_triggers(None)?;
+        guard_new_partitions()?;
     }
     if change.detached {
         triggers::drop_stray()?;
     }
     follow_altered(change.takes_away, change.of_meaning)
+}
+
+/// A partition of the log that a superuser made or brought back gets what `audit.maintain` gives its own. A restore makes
+/// that itself.
+fn guard_new_partitions() -> Result<()> {
+    if session::is_under_restore_settings() {
+        return Ok(());
+    }
+    for partition in triggers::partitions_of_the_log()?.into_iter().filter(|table| is_being_altered(*table)) {
+        for query in [
+            "SELECT format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', $1::regclass)",
+            "SELECT format('CREATE OR REPLACE TRIGGER %I BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s
+                            FOR EACH STATEMENT EXECUTE FUNCTION audit.guard()', '!audit_statement_guard', $1::regclass)",
+            "SELECT format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', $1::regclass, '!audit_statement_guard')",
+        ] {
+            run_as_owner(query, &[partition.into()])?;
+        }
+    }
+    Ok(())
 }
 
 /// Brings the settings of the tables that this transaction is altering, or that lead through them, up to date, or

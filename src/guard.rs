@@ -1,22 +1,37 @@
 //! What keeps the log and the extension from being edited, truncated or dropped.
 
-use pgrx::PgSqlErrorCode;
+use pgrx::{PgSqlErrorCode, pg_sys};
 
-use crate::error::Error;
-use crate::pg::session;
+use crate::error::{Error, Result};
+use crate::own::{self, Told};
+use crate::pg::{catalog, session};
 use crate::settings;
 
-/// The error of a change to the log; `is_insert` where events would only be added.
-pub fn append_only(is_insert: bool) -> Error {
+/// Refuses a statement on the log, or a row of it. A superuser may insert: silently what comes back from a dump, otherwise
+/// there is an event of it.
+pub fn write(is_insert: bool, table: pg_sys::Oid) -> Result<()> {
     let refused = |message: &'static str| Error::new(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, message);
-    if is_insert {
-        return refused("events are not inserted")
-            .detail("They come from writes to tracked tables and from audit.record; a superuser's restore may insert them.")
-            .hint("Call audit.record, as a member of audit_writer.");
+    if !is_insert {
+        return Err(refused("the audit log is append-only")
+            .detail("Events are never updated, deleted or truncated.")
+            .hint("Correct the application's tables instead; the correction is an event of its own."));
     }
-    refused("the audit log is append-only")
-        .detail("Events are never updated, deleted or truncated.")
-        .hint("Correct the application's tables instead; the correction is an event of its own.")
+    if !session::is_superuser() {
+        return Err(refused("events are not inserted")
+            .detail("They come from writes to tracked tables and from audit.record; a superuser's restore may insert them.")
+            .hint("Call audit.record, as a member of audit_writer."));
+    }
+    if own::is_restored() {
+        return Ok(());
+    }
+    own::tell(Told {
+        action: "audit.guard.disabled",
+        resource_type: "table",
+        name: &catalog::qualified_name(table),
+        before: None,
+        after: None,
+        reason: Some("a superuser inserted events".into()),
+    })
 }
 
 /// Whether a superuser said that the log or the extension may be destroyed in this session.

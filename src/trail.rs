@@ -131,7 +131,7 @@ pub fn end(command: &Command) -> Result<()> {
     Ok(())
 }
 
-/// A part of the log, a column of it or an object of the extension that is there no more.
+/// A partition of the log, a column of a table or an object of the extension that is there no more.
 fn refuse_destruction(before: &State, after: &State) -> Result<()> {
     let lost_part =
         |part: &&Part| session::has_locked(part.table) && !after.parts.iter().any(|p| p.table == part.table);
@@ -186,7 +186,11 @@ fn tell_guards(before: &State, after: &State) -> Result<()> {
     for part in &before.parts {
         let now = after.parts.iter().find(|now| now.table == part.table);
         if now.is_some_and(|now| now.shield != part.shield) && session::has_locked(part.table) {
-            disabled("table", &part.name, "row-level security or its policies were changed".into())?;
+            disabled(
+                "table",
+                &part.name,
+                "the owner, row-level security or its policies were changed".into(),
+            )?;
         }
     }
     for (object, member) in &before.members {

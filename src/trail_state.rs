@@ -32,13 +32,13 @@ impl Trigger {
     }
 }
 
-/// The log's table or a partition of it.
+/// A table of the extension, the log and its partitions among them.
 pub struct Part {
     /// Its OID.
     pub table: pg_sys::Oid,
     /// Its qualified name, in the database's encoding.
     pub name: Vec<u8>,
-    /// Whether row-level security is on, and its policies.
+    /// Its owner, whether row-level security is on, and its policies.
     pub shield: String,
     /// Its columns' names.
     pub columns: Vec<String>,
@@ -56,7 +56,7 @@ pub struct Member {
 pub struct State {
     /// Triggers of tracked tables and guards.
     pub triggers: Vec<Trigger>,
-    /// The log.
+    /// The extension's tables and the log's partitions.
     pub parts: Vec<Part>,
     /// The extension's objects, by class and OID.
     pub members: BTreeMap<(u32, u32), Member>,
@@ -74,7 +74,7 @@ const TRIGGERS: &CStr = c"
 
 const PARTS: &CStr = c"
     SELECT c.oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname),
-           concat(c.relrowsecurity,
+           concat(c.relowner, c.relrowsecurity,
                   (SELECT string_agg(concat_ws(' ', p.polname, p.polcmd, p.polpermissive, p.polroles::text,
                                                md5(p.polqual::text), md5(p.polwithcheck::text)), ',' ORDER BY p.polname)
                    FROM pg_policy p WHERE p.polrelid = c.oid)),
@@ -82,7 +82,12 @@ const PARTS: &CStr = c"
             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
     FROM pg_class c
     JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.oid IN (SELECT $1 UNION ALL SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = $1)";
+    WHERE c.oid IN (SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = $1
+                    UNION
+                    SELECT d.objid FROM pg_depend d
+                    WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_extension'::regclass AND d.refobjid = $2
+                      AND d.deptype = 'e')
+      AND c.relkind IN ('r', 'p')";
 
 const MEMBERS: &CStr = c"
     SELECT d.classid, d.objid, pg_describe_object(d.classid, d.objid, 0),
@@ -95,7 +100,7 @@ impl State {
     /// Reads it, with what this transaction has done so far; `None` where the log is not there.
     pub fn read() -> Option<Self> {
         let log = Parameter::Oid(Some(catalog::own_table(c"event")?));
-        let extension = Parameter::Oid(Some(catalog::own_extension()?));
+        let extension = catalog::own_extension()?;
         let capture = Parameter::Oid(catalog::capture_function());
         let guard = Parameter::Oid(catalog::own_function(c"guard", &[]));
         let bytes = |row: &Found, column| row.text(column).map(|text| text.bytes().to_vec());
@@ -111,7 +116,7 @@ impl State {
                 settings: bytes(&row, 6),
             });
         });
-        query::read_now(PARTS, &[log], |row| {
+        query::read_now(PARTS, &[log, Parameter::Oid(Some(extension))], |row| {
             state.parts.push(Part {
                 table: row.oid(1),
                 name: bytes(&row, 2).unwrap_or_default(),
@@ -119,7 +124,7 @@ impl State {
                 columns: text(&row, 4).split(' ').map(str::to_owned).collect(),
             });
         });
-        query::read_now(MEMBERS, &[extension], |row| {
+        query::read_now(MEMBERS, &[Parameter::Oid(Some(extension))], |row| {
             let member = Member { name: text(&row, 3), state: text(&row, 4) };
             state.members.insert((row.oid(1).to_u32(), row.oid(2).to_u32()), member);
         });

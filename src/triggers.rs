@@ -16,20 +16,31 @@ use crate::tracking::{Kind, Tracking};
 
 /// The tables that have a trigger with this function, the extension's.
 pub fn tables(function: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
-    let tables = Spi::connect(|client| {
-        let rows = client.select(
-            "SELECT DISTINCT tgrelid FROM pg_catalog.pg_trigger
-             WHERE tgfoid OPERATOR(pg_catalog.=) $1 AND tgparentid OPERATOR(pg_catalog.=) 0 ORDER BY tgrelid",
-            None,
-            &[function.into()],
-        )?;
-        let mut tables = Vec::new();
-        for row in rows {
-            tables.extend(row.get::<pg_sys::Oid>(1)?);
+    oids(
+        "SELECT DISTINCT tgrelid FROM pg_catalog.pg_trigger
+         WHERE tgfoid OPERATOR(pg_catalog.=) $1 AND tgparentid OPERATOR(pg_catalog.=) 0 ORDER BY tgrelid",
+        &[function.into()],
+    )
+}
+
+/// The partitions of the log.
+pub fn partitions_of_the_log() -> Result<Vec<pg_sys::Oid>> {
+    let Some(log) = catalog::own_table(c"event") else { return Ok(Vec::new()) };
+    oids(
+        "SELECT inhrelid FROM pg_catalog.pg_inherits WHERE inhparent OPERATOR(pg_catalog.=) $1 ORDER BY inhrelid",
+        &[log.into()],
+    )
+}
+
+fn oids(query: &str, arguments: &[DatumWithOid<'_>]) -> Result<Vec<pg_sys::Oid>> {
+    let oids = Spi::connect(|client| {
+        let mut oids = Vec::new();
+        for row in client.select(query, None, arguments)? {
+            oids.extend(row.get::<pg_sys::Oid>(1)?);
         }
-        Ok::<_, pgrx::spi::SpiError>(tables)
+        Ok::<_, pgrx::spi::SpiError>(oids)
     })?;
-    Ok(tables)
+    Ok(oids)
 }
 
 /// Makes or replaces the table's triggers, so that they carry these settings.

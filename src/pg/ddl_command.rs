@@ -4,8 +4,8 @@ use std::ffi::CStr;
 
 use pgrx::{PgSqlErrorCode, pg_sys};
 
-use super::catalog;
 use super::list::cells;
+use super::{catalog, session};
 use crate::error::Error;
 
 /// What a command did to partitions, to what paths lead along, and to what conditions mean.
@@ -85,24 +85,25 @@ impl Command {
         !parts.iter().all(|cell| {
             // SAFETY: as above.
             let part = unsafe { (*cell.ptr_value.cast::<pg_sys::AlterTableCmd>()).subtype };
-            matches!(
-                part,
-                pg_sys::AlterTableType::AT_AddColumn
-                    | pg_sys::AlterTableType::AT_AddConstraint
-                    | pg_sys::AlterTableType::AT_AddIdentity
-                    | pg_sys::AlterTableType::AT_AttachPartition
-                    | pg_sys::AlterTableType::AT_ChangeOwner
-                    | pg_sys::AlterTableType::AT_ClusterOn
-                    | pg_sys::AlterTableType::AT_ColumnDefault
-                    | pg_sys::AlterTableType::AT_DropNotNull
-                    | pg_sys::AlterTableType::AT_ReplicaIdentity
-                    | pg_sys::AlterTableType::AT_ResetRelOptions
-                    | pg_sys::AlterTableType::AT_SetNotNull
-                    | pg_sys::AlterTableType::AT_SetRelOptions
-                    | pg_sys::AlterTableType::AT_SetStatistics
-                    | pg_sys::AlterTableType::AT_SetStorage
-                    | pg_sys::AlterTableType::AT_ValidateConstraint
-            )
+            // A restore gives each table to its owner.
+            part == pg_sys::AlterTableType::AT_ChangeOwner && session::is_under_restore_settings()
+                || matches!(
+                    part,
+                    pg_sys::AlterTableType::AT_AddColumn
+                        | pg_sys::AlterTableType::AT_AddConstraint
+                        | pg_sys::AlterTableType::AT_AddIdentity
+                        | pg_sys::AlterTableType::AT_AttachPartition
+                        | pg_sys::AlterTableType::AT_ClusterOn
+                        | pg_sys::AlterTableType::AT_ColumnDefault
+                        | pg_sys::AlterTableType::AT_DropNotNull
+                        | pg_sys::AlterTableType::AT_ReplicaIdentity
+                        | pg_sys::AlterTableType::AT_ResetRelOptions
+                        | pg_sys::AlterTableType::AT_SetNotNull
+                        | pg_sys::AlterTableType::AT_SetRelOptions
+                        | pg_sys::AlterTableType::AT_SetStatistics
+                        | pg_sys::AlterTableType::AT_SetStorage
+                        | pg_sys::AlterTableType::AT_ValidateConstraint
+                )
         })
     }
 

@@ -4,9 +4,9 @@ use pgrx::prelude::*;
 use pgrx::{PgSqlErrorCode, pg_guard, pg_sys};
 
 use super::arguments::Arguments;
+use super::ddl_command;
 use super::trigger_call::TriggerCall;
 use super::value::varlena_bytes;
-use super::{ddl_command, session};
 use super::{match_call, match_index, match_share};
 use crate::error::{Error, Result};
 use crate::{capture, ddl, guard, maintain, matching, record, track, trail};
@@ -74,15 +74,23 @@ unsafe fn guard_trigger(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
         let context = (*fcinfo).context.cast::<pg_sys::TriggerData>();
         (!context.is_null() && (*context).type_ == pg_sys::NodeTag::T_TriggerData).then(|| &*context)
     };
-    let is_insert =
-        call.is_some_and(|call| call.tg_event & pg_sys::TRIGGER_EVENT_OPMASK == pg_sys::TRIGGER_EVENT_INSERT);
-    match call {
-        // A row goes on to be deleted; of a statement PostgreSQL expects nothing.
-        Some(call) if maintain::is_moving() && call.tg_event & pg_sys::TRIGGER_EVENT_ROW != 0 => {
-            pg_sys::Datum::from(call.tg_trigtuple)
-        }
-        Some(_) if maintain::is_moving() || is_insert && session::is_superuser() => pg_sys::Datum::null(),
-        _ => guard::append_only(is_insert).raise(),
+    let Some(call) = call else {
+        Error::new(
+            PgSqlErrorCode::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
+            "audit.guard() was not called as a trigger",
+        )
+        .hint("It guards the audit log.")
+        .raise()
+    };
+    if !maintain::is_moving() {
+        let is_insert = call.tg_event & pg_sys::TRIGGER_EVENT_OPMASK == pg_sys::TRIGGER_EVENT_INSERT;
+        // SAFETY: the call's table is open.
+        or_raise(guard::write(is_insert, unsafe { (*call.tg_relation).rd_id }));
+    }
+    // A row goes on to be deleted; of a statement PostgreSQL expects nothing.
+    match call.tg_event & pg_sys::TRIGGER_EVENT_ROW {
+        0 => pg_sys::Datum::null(),
+        _ => pg_sys::Datum::from(call.tg_trigtuple),
     }
 }
 

@@ -275,7 +275,7 @@ fn guards_that_a_superuser_switches_off_are_told() {
         .unwrap()
         .get(0);
     let mut seen = told(&database, &mut 0).len() as i64;
-    let policy = "row-level security or its policies were changed";
+    let policy = "the owner, row-level security or its policies were changed";
     for (command, expected) in [
         (
             format!("ALTER TABLE audit.{month} DISABLE TRIGGER \"!audit_row_guard\""),
@@ -299,6 +299,13 @@ fn guards_that_a_superuser_switches_off_are_told() {
             "CREATE OR REPLACE FUNCTION audit.guard() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN OLD; END'".into(),
             vec!["audit.guard.disabled audit.guard() the function was replaced or altered".into()],
         ),
+        (
+            "ALTER TABLE audit.event_default OWNER TO pg_monitor; ALTER TABLE audit.admin DISABLE ROW LEVEL SECURITY".into(),
+            vec![
+                format!("audit.guard.disabled audit.event_default {policy}"),
+                format!("audit.guard.disabled audit.admin {policy}"),
+            ],
+        ),
         ("GRANT SELECT ON audit.event TO pg_monitor; COMMENT ON FUNCTION audit.guard() IS 'x'".into(), vec![]),
         (
             "ALTER TABLE audit.admin DISABLE TRIGGER USER".into(),
@@ -308,4 +315,43 @@ fn guards_that_a_superuser_switches_off_are_told() {
         dba.batch_execute(&command).unwrap_or_else(|error| panic!("{command}: {error:?}"));
         assert_eq!(told(&database, &mut seen), expected, "{command}");
     }
+}
+
+#[test]
+fn a_partition_made_by_hand_is_guarded() {
+    let database = Database::create("by_hand");
+    let mut dba = database.connect();
+    dba.batch_execute(
+        "CREATE TABLE public.made PARTITION OF audit.event FOR VALUES FROM ('1999-01-01') TO ('1999-02-01');
+         CREATE TABLE public.brought (LIKE audit.event);
+         ALTER TABLE audit.event ATTACH PARTITION public.brought FOR VALUES FROM ('1999-02-01') TO ('1999-03-01');",
+    )
+    .unwrap();
+    for table in ["public.made", "public.brought"] {
+        for statement in [format!("TRUNCATE {table}"), format!("DELETE FROM {table}")] {
+            let (code, message, _) = refused(dba.batch_execute(&statement));
+            assert_eq!(code, SqlState::INSUFFICIENT_PRIVILEGE, "{statement}: {message}");
+        }
+    }
+    let shielded = texts(
+        &mut dba,
+        "SELECT relname::text FROM pg_class WHERE relrowsecurity AND relname IN ('made', 'brought') ORDER BY 1",
+    );
+    assert_eq!(shielded, ["brought", "made"]);
+}
+
+#[test]
+fn a_superusers_own_events_are_told_and_a_restores_are_not() {
+    let database = Database::create("forged");
+    let mut dba = database.connect();
+    let insert = "INSERT INTO audit.event_default (event_id, occurred_at, transaction_id, action)
+                  VALUES (gen_random_uuid(), '1999-01-01', '1', 'thing.forged')";
+    dba.batch_execute(insert).unwrap();
+    let mut seen = 0;
+    assert_eq!(
+        told(&database, &mut seen),
+        ["audit.guard.disabled audit.event_default a superuser inserted events"]
+    );
+    dba.batch_execute(&format!("SET row_security = off; SET check_function_bodies = off; {insert}")).unwrap();
+    assert!(told(&database, &mut seen).is_empty());
 }
