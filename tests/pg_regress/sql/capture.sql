@@ -1,7 +1,7 @@
 -- What writes leave.
 CREATE VIEW seen AS
 SELECT action, resource_type AS type, resource_id AS id, organisation_id AS org, project_id AS project, before_state AS before, after_state AS after, table_name
-FROM audit.event WHERE event_id > current_setting('seen.since')::uuid ORDER BY event_id;
+FROM audit.event WHERE event_id > current_setting('seen.since')::uuid AND action NOT LIKE 'audit.%' ORDER BY event_id;
 CREATE FUNCTION mark() RETURNS void LANGUAGE sql AS
 $$ SELECT set_config('seen.since', coalesce((SELECT event_id::text FROM audit.event ORDER BY event_id DESC LIMIT 1), '00000000-0000-0000-0000-000000000000'), false) $$;
 \o /dev/null

@@ -30,7 +30,7 @@ SET audit.actor_id = 'ann';
 SELECT action, resource_id FROM audit.log('r-acme');
 SELECT action, resource_id FROM audit.log('r-acme', pattern => '*');
 SELECT action, resource_id FROM audit.log('r-acme', 'p');
-SELECT action, resource_id FROM audit.log('r-acme', pattern => '*, -entity.*', max_rows => 1);
+SELECT action, resource_id FROM audit.log('r-acme', pattern => '*, -entity.*, -audit.*', max_rows => 1);
 SELECT action, resource_id FROM audit.log('r-globex');
 SELECT action, resource_id FROM audit.history('thing', 'c');
 SELECT organisation_id, project_id, action, resource_type, resource_id, actor_id FROM audit.organisation_log ORDER BY event_id;
