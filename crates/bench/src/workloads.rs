@@ -287,8 +287,8 @@ impl Bench {
         for log in self.system.logs() {
             if self.system == System::Audit {
                 self.run(&format!(
-                    "ALTER TABLE {log} DISABLE TRIGGER \"!audit_truncate_guard\"; TRUNCATE {log};
-                     ALTER TABLE {log} ENABLE ALWAYS TRIGGER \"!audit_truncate_guard\""
+                    "ALTER TABLE {log} DISABLE TRIGGER \"!audit_statement_guard\"; TRUNCATE {log};
+                     ALTER TABLE {log} ENABLE ALWAYS TRIGGER \"!audit_statement_guard\""
                 ));
             } else {
                 self.run(&format!("TRUNCATE {log}"));

@@ -66,8 +66,8 @@ impl Setting {
     }
 }
 
-/// The organisations whose events are seen.
-pub const SEEN: &str = "SELECT organisation_id FROM audit.event WHERE organisation_id IS NOT NULL ORDER BY 1";
+/// The organisations whose events are seen, beside those of the grants themselves.
+pub const SEEN: &str = "SELECT organisation_id FROM audit.event WHERE organisation_id IS NOT NULL AND action NOT LIKE 'audit.%' ORDER BY 1";
 
 /// What an actor is told while the source cannot be read.
 #[track_caller]

@@ -26,7 +26,7 @@ fn a_plain_role_writes_and_its_events_say_who() {
     client.batch_execute(&format!("SET ROLE {other}; UPDATE datasource SET name = 'b'")).unwrap();
     let events: Vec<(String, String, Option<String>)> = database
         .connect()
-        .query("SELECT session_role, db_role, actor_id FROM audit.event ORDER BY event_id", &[])
+        .query("SELECT session_role, db_role, actor_id FROM audit.event WHERE action NOT LIKE 'audit.%' ORDER BY event_id", &[])
         .unwrap()
         .iter()
         .map(|row| (row.get(0), row.get(1), row.get(2)))
@@ -44,7 +44,7 @@ fn a_renamed_role_is_called_by_its_new_name() {
     client.batch_execute("INSERT INTO datasource VALUES (2, 'b')").unwrap();
     let roles: Vec<String> = database
         .connect()
-        .query("SELECT session_role FROM audit.event ORDER BY event_id", &[])
+        .query("SELECT session_role FROM audit.event WHERE action NOT LIKE 'audit.%' ORDER BY event_id", &[])
         .unwrap()
         .iter()
         .map(|row| row.get(0))
@@ -64,7 +64,10 @@ fn a_definer_function_does_not_hide_the_caller() {
         )
         .unwrap();
     database.connect_as(&app).batch_execute("SELECT add()").unwrap();
-    let row = database.connect().query_one("SELECT session_role, db_role FROM audit.event", &[]).unwrap();
+    let row = database
+        .connect()
+        .query_one("SELECT session_role, db_role FROM audit.event WHERE action NOT LIKE 'audit.%'", &[])
+        .unwrap();
     assert_eq!((row.get::<_, String>(0), row.get::<_, String>(1)), (app.clone(), app));
 }
 
@@ -81,7 +84,7 @@ fn only_audit_writer_names_an_actor() {
     client.batch_execute("INSERT INTO datasource VALUES (2)").unwrap();
     let rows = database
         .connect()
-        .query("SELECT actor_id, actor_type, metadata FROM audit.event ORDER BY event_id", &[])
+        .query("SELECT actor_id, actor_type, metadata FROM audit.event WHERE action NOT LIKE 'audit.%' ORDER BY event_id", &[])
         .unwrap();
     assert_eq!(rows[0].get::<_, Option<String>>(0).as_deref(), Some("u-1"));
     assert_eq!(rows[0].get::<_, Option<String>>(1).as_deref(), Some("user"));
@@ -206,17 +209,14 @@ fn nobody_reads_or_edits_the_log_by_the_side_door() {
         ] {
             for role in ["origin", "replica"] {
                 owner.batch_execute(&format!("SET session_replication_role = {role}")).unwrap();
-                let touched = owner.execute(&statement, &[]);
-                match touched {
-                    Ok(rows) => assert_eq!(rows, 0, "{statement}"),
-                    Err(error) => assert_eq!(error.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE)),
-                }
+                let (code, ..) = refused(owner.execute(&statement, &[]));
+                assert_eq!(code, SqlState::INSUFFICIENT_PRIVILEGE, "{statement}");
             }
             owner.batch_execute("RESET session_replication_role").unwrap();
         }
     }
     let kept: i64 = owner.query_one("SELECT count(*) FROM audit.event", &[]).unwrap().get(0);
-    assert_eq!(kept, 2);
+    assert_eq!(kept, 3, "two rows, and that they are tracked");
 }
 
 #[test]

@@ -47,7 +47,10 @@ fn an_owner_makes_partitions_and_no_triggers_of_audits() {
         )
         .unwrap();
     assert_eq!(
-        texts(&mut owner, "SELECT action || ' ' || table_name FROM audit.event ORDER BY event_id"),
+        texts(
+            &mut owner,
+            "SELECT action || ' ' || table_name FROM audit.event WHERE action NOT LIKE 'audit.%' ORDER BY event_id"
+        ),
         ["p.created public.p1", "p.created public.p2", "p.truncated public.p2", "p.created public.p3"]
     );
 }
@@ -70,7 +73,7 @@ fn a_mask_survives_dump_restore_and_rename() {
         .batch_execute("ALTER TABLE t RENAME api_key TO secret; INSERT INTO t VALUES (2, 'sk-2', 'n')")
         .unwrap();
     assert_eq!(
-        texts(&mut client, "SELECT after_state::text FROM audit.event"),
+        texts(&mut client, "SELECT after_state::text FROM audit.event WHERE action NOT LIKE 'audit.%'"),
         [r#"{"id": 2, "note": "n", "secret": "[masked]"}"#]
     );
 }
@@ -138,7 +141,10 @@ fn the_key_stays_while_events_need_it() {
             "ALTER TABLE t DROP CONSTRAINT t_pkey, ADD PRIMARY KEY (n); INSERT INTO t VALUES (1, 2)",
         )
         .unwrap();
-    assert_eq!(texts(&mut client, "SELECT resource_id FROM audit.event"), ["2"]);
+    assert_eq!(
+        texts(&mut client, "SELECT resource_id FROM audit.event WHERE action NOT LIKE 'audit.%'"),
+        ["2"]
+    );
 }
 
 #[test]
@@ -165,7 +171,10 @@ fn what_breaks_a_setting_is_refused_however_it_is_done() {
         assert!(!hint.is_empty(), "{statement}: {message}");
     }
     client.batch_execute("ALTER TABLE parent RENAME org TO tenant; INSERT INTO parent VALUES (1, 'o'); INSERT INTO child VALUES (1, 1)").unwrap();
-    assert_eq!(texts(&mut client, "SELECT organisation_id FROM audit.event"), ["o"]);
+    assert_eq!(
+        texts(&mut client, "SELECT organisation_id FROM audit.event WHERE action NOT LIKE 'audit.%'"),
+        ["o"]
+    );
     client.batch_execute("DROP TABLE t, child, parent; DROP DOMAIN orgid").unwrap();
 }
 
@@ -195,7 +204,10 @@ fn ddl_waits_for_no_other_tables_ddl() {
             .get(0)
     };
     assert_eq!(locks, 0);
-    let stored = texts(&mut busy, "SELECT after_state::text FROM audit.event ORDER BY event_id");
+    let stored = texts(
+        &mut busy,
+        "SELECT after_state::text FROM audit.event WHERE action NOT LIKE 'audit.%' ORDER BY event_id",
+    );
     assert_eq!(stored, [r#"{"y": "[masked]", "id": 1}"#, r#"{"x": "[masked]", "id": 1}"#]);
 }
 

@@ -15,7 +15,7 @@ const EVENTS: &str = "
                        WHEN before_state IS NULL THEN '+' || (SELECT count(*) FROM jsonb_object_keys(after_state))
                        WHEN after_state IS NULL THEN '-' || (SELECT count(*) FROM jsonb_object_keys(before_state))
                        ELSE (SELECT string_agg(key, ',' ORDER BY key) FROM jsonb_object_keys(after_state) key) END)
-    FROM audit.event ORDER BY event_id";
+    FROM audit.event WHERE action NOT LIKE 'audit.%' ORDER BY event_id";
 
 const STEPS: &[Step] = &[
     (

@@ -354,7 +354,10 @@ fn a_condition_has_the_rights_of_the_tables_owner_whoever_writes() {
     }
     assert_eq!(texts(&mut superuser, "SELECT DISTINCT who FROM public.writers"), [owner.as_str()]);
     assert_eq!(texts(&mut superuser, "SELECT what FROM public.canary"), [""; 0]);
-    assert_eq!(texts(&mut superuser, "SELECT DISTINCT action FROM audit.event"), ["t.named"]);
+    assert_eq!(
+        texts(&mut superuser, "SELECT DISTINCT action FROM audit.event WHERE action NOT LIKE 'audit.%'"),
+        ["t.named"]
+    );
     assert_eq!(texts(&mut other, "SELECT current_user::text"), [writer.as_str()]);
 
     // In somebody else's partition, too.
@@ -413,6 +416,9 @@ fn a_dump_restores_conditions_whose_rights_it_grants_last() {
     let copy = Database::create_empty("rights_copy");
     cluster.run("psql", &["-Xq", "-v", "ON_ERROR_STOP=1", "-d", &copy.name, "-f", "-"], Some(&dump));
     copy.connect_as(&owner).batch_execute("INSERT INTO app.t VALUES (1), (2)").unwrap();
-    let actions = texts(&mut copy.connect(), "SELECT action FROM audit.event ORDER BY event_id");
+    let actions = texts(
+        &mut copy.connect(),
+        "SELECT action FROM audit.event WHERE action NOT LIKE 'audit.%' ORDER BY event_id",
+    );
     assert_eq!(actions, ["t.created", "t.big"]);
 }

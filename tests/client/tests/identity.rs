@@ -13,13 +13,13 @@ struct Setting {
     victim: String,
 }
 
-const SEEN: &str = "SELECT organisation_id FROM audit.event ORDER BY 1";
+const SEEN: &str = "SELECT organisation_id FROM audit.event WHERE action NOT LIKE 'audit.%' ORDER BY 1";
 
 /// What the table shows, and `audit.log` as well.
 #[track_caller]
 fn seen(client: &mut Client) -> Vec<String> {
     let seen = texts(client, SEEN);
-    let log = "SELECT organisation_id FROM audit.log(pattern => '*') ORDER BY 1";
+    let log = "SELECT organisation_id FROM audit.log(pattern => '*, -audit.*') ORDER BY 1";
     assert_eq!(texts(client, log), seen, "audit.log");
     seen
 }
@@ -377,7 +377,7 @@ fn what_is_planted_in_public_and_pg_temp() {
                 client.batch_execute(&format!("SET LOCAL search_path = {path}")).unwrap();
                 assert_eq!(seen(&mut client), ["mine"], "{path}");
                 assert_eq!(texts(&mut client, "SELECT unnest(audit.readable_organisations())"), ["mine"]);
-                assert_eq!(client.query("TABLE audit.event", &[]).unwrap().len(), 1);
+                assert_eq!(client.query("TABLE audit.event", &[]).unwrap().len(), 3, "with two grants");
                 // They are found by whoever does not qualify, functions and operators in public alone.
                 if schema == "public" {
                     let fooled =

@@ -22,10 +22,6 @@ impl Setting {
             .connect()
             .batch_execute(&format!(
                 "CALL audit.maintain();
-                 SELECT audit.grant_admin(db_role => '{tenant}', organisation_id => 'mine');
-                 SELECT audit.grant_admin(db_role => '{snoop}', organisation_id => 'mine');
-                 SELECT audit.grant_admin('secret-actor', organisation_id => 'secret-org', project_id => 'secret-project');
-                 SELECT audit.set_organisation('secret-org', true);
                  SET audit.actor_id = 'secret-actor'; SET audit.metadata = '{{\"from\": \"secret-ip\"}}';
                  SELECT audit.record('a.secret-action', 'secret-type', 'secret-key-' || i, 'secret-org', 'secret-project',
                                      '{{\"a\": \"secret-before\"}}', '{{\"a\": \"secret-after\"}}')
@@ -33,6 +29,11 @@ impl Setting {
                  SET audit.actor_id = 'me'; RESET audit.metadata;
                  SELECT audit.record('a.b', 't', 'key-' || i, 'mine', 'p', '{{\"a\": \"1\"}}', '{{\"a\": \"2\"}}')
                  FROM generate_series(1, 40) i;
+                 -- After the events, so that what stops at the first row finds one of those.
+                 SELECT audit.grant_admin(db_role => '{tenant}', organisation_id => 'mine');
+                 SELECT audit.grant_admin(db_role => '{snoop}', organisation_id => 'mine');
+                 SELECT audit.grant_admin('secret-actor', organisation_id => 'secret-org', project_id => 'secret-project');
+                 SELECT audit.set_organisation('secret-org', true);
                  GRANT CREATE ON SCHEMA public TO PUBLIC;
                  ANALYZE audit.event; ANALYZE audit.admin; ANALYZE audit.organisation;",
             ))

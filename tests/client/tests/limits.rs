@@ -171,7 +171,7 @@ fn an_audit_admin_grants_itself_what_it_likes() {
     client
         .batch_execute("SELECT audit.grant_admin(db_role => CURRENT_USER::regrole, instance_owner => true)")
         .unwrap();
-    let seen = "SELECT DISTINCT organisation_id FROM audit.event ORDER BY 1";
+    let seen = "SELECT DISTINCT organisation_id FROM audit.event WHERE action NOT LIKE 'audit.%' ORDER BY 1";
     assert_eq!(
         refused(client.query(seen, &[])).0,
         SqlState::INSUFFICIENT_PRIVILEGE,

@@ -348,7 +348,7 @@ fn what_a_session_keeps_is_the_next_clients() {
     next.batch_execute(note).unwrap();
     assert_eq!(texts(&mut owner, last), ["N/A"]);
 
-    let hold = "DECLARE held CURSOR WITH HOLD FOR SELECT organisation_id FROM audit.event";
+    let hold = "DECLARE held CURSOR WITH HOLD FOR SELECT organisation_id FROM audit.event WHERE action NOT LIKE 'audit.%'";
     careless
         .batch_execute(&format!("BEGIN; SELECT set_config('audit.actor_id', 'bob', true); {hold}; COMMIT"))
         .unwrap();

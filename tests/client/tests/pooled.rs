@@ -145,7 +145,7 @@ fn a_cursor_goes_on_with_the_rights_it_began_with() {
     let (database, mut client) = pooled("cursor");
     let mut superuser = database.connect();
     be(&mut client, "u1");
-    client.batch_execute("BEGIN; DECLARE seen CURSOR FOR SELECT organisation_id FROM audit.event").unwrap();
+    client.batch_execute("BEGIN; DECLARE seen CURSOR FOR SELECT organisation_id FROM audit.event WHERE action NOT LIKE 'audit.%'").unwrap();
     assert_eq!(texts(&mut client, "FETCH 1 FROM seen"), ["o1"]);
     superuser.batch_execute("SELECT audit.revoke_admin('u1', organisation_id => 'o1')").unwrap();
     be(&mut client, "u2");
@@ -153,7 +153,7 @@ fn a_cursor_goes_on_with_the_rights_it_began_with() {
     assert_eq!(texts(&mut client, SEEN), ["o2"], "a new statement has the new rights");
     // WITH HOLD is what was read, kept.
     client
-        .batch_execute("DECLARE held CURSOR WITH HOLD FOR SELECT organisation_id FROM audit.event; COMMIT")
+        .batch_execute("DECLARE held CURSOR WITH HOLD FOR SELECT organisation_id FROM audit.event WHERE action NOT LIKE 'audit.%'; COMMIT")
         .unwrap();
     be(&mut client, "u1");
     assert_eq!(texts(&mut client, "FETCH ALL FROM held"), ["o2", "o2"]);

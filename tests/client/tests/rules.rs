@@ -43,7 +43,10 @@ fn a_dump_carries_rules_and_what_they_call() {
     let output = copy.psql(&dump);
     assert!(!output.contains("ERROR"), "{output}");
     copy.connect().batch_execute(WRITES).unwrap();
-    let actions = texts(&mut copy.connect(), "SELECT action FROM audit.event ORDER BY event_id");
+    let actions = texts(
+        &mut copy.connect(),
+        "SELECT action FROM audit.event WHERE action NOT LIKE 'audit.%' ORDER BY event_id",
+    );
     assert_eq!(actions, ["person.hired", "person.created", "person.left"]);
 }
 
@@ -72,7 +75,10 @@ fn a_condition_has_the_owners_rights_whoever_writes() {
     assert_eq!(code.code(), "42501");
     assert!(hint.starts_with("Grant the table's owner"), "{hint}");
     assert!(message.contains("permission denied for function is_staff"), "{message}");
-    let actions = texts(&mut database.connect(), "SELECT action FROM audit.event ORDER BY event_id");
+    let actions = texts(
+        &mut database.connect(),
+        "SELECT action FROM audit.event WHERE action NOT LIKE 'audit.%' ORDER BY event_id",
+    );
     assert_eq!(actions, ["person.hired", "person.created", "person.left"]);
 }
 
@@ -123,7 +129,10 @@ fn ddl_that_breaks_a_condition_is_refused_and_other_ddl_is_not() {
              INSERT INTO app.person (id, a, b) VALUES (3, 'x', 'here'); UPDATE app.person SET b = 'gone';",
         )
         .unwrap();
-    let actions = texts(&mut client, "SELECT action FROM audit.event ORDER BY event_id");
+    let actions = texts(
+        &mut client,
+        "SELECT action FROM audit.event WHERE action NOT LIKE 'audit.%' ORDER BY event_id",
+    );
     assert_eq!(actions, ["person.hired", "person.left"]);
     let conditions = texts(
         &mut client,

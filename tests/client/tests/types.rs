@@ -206,8 +206,8 @@ fn every_type_is_stored_as_to_jsonb_writes_it() {
                  CREATE DOMAIN dom AS {quoted}; CREATE TYPE pair AS (z {quoted}, a {quoted}[]);
                  CREATE TABLE t (id int PRIMARY KEY, v {quoted}, a {quoted}[], d dom, p pair, nested pair[]);
                  {FIXED};
-                 ALTER TABLE audit.event_default DISABLE TRIGGER \"!audit_truncate_guard\"; TRUNCATE audit.event_default;
-                 ALTER TABLE audit.event_default ENABLE ALWAYS TRIGGER \"!audit_truncate_guard\";
+                 ALTER TABLE audit.event_default DISABLE TRIGGER \"!audit_statement_guard\"; TRUNCATE audit.event_default;
+                 ALTER TABLE audit.event_default ENABLE ALWAYS TRIGGER \"!audit_statement_guard\";
                  DROP TABLE IF EXISTS made;
                  CREATE TEMPORARY TABLE made AS SELECT n AS id, {value} AS v FROM generate_series(1, {ROUNDS}) n;
                  SELECT audit.track('t', 't');
