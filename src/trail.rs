@@ -133,8 +133,10 @@ pub fn end(command: &Command) -> Result<()> {
 
 /// A partition of the log, a column of a table or an object of the extension that is there no more.
 fn refuse_destruction(before: &State, after: &State) -> Result<()> {
-    let lost_part =
-        |part: &&Part| session::has_locked(part.table) && !after.parts.iter().any(|p| p.table == part.table);
+    let lost_part = |part: &&Part| {
+        let now = after.parts.iter().find(|now| now.table == part.table);
+        session::has_locked(part.table) && now.is_none_or(|now| part.is_partition && !now.is_partition)
+    };
     let lost_columns = before.parts.iter().flat_map(|part| {
         let now = after.parts.iter().find(|now| now.table == part.table);
         let gone = now.into_iter().flat_map(|now| part.columns.iter().filter(|c| !now.columns.contains(c)));

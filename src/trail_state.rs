@@ -40,6 +40,8 @@ pub struct Part {
     pub name: Vec<u8>,
     /// Its owner, whether row-level security is on, and its policies.
     pub shield: String,
+    /// Whether it is a partition of the log.
+    pub is_partition: bool,
     /// Its columns' names.
     pub columns: Vec<String>,
 }
@@ -78,6 +80,7 @@ const PARTS: &CStr = c"
                   (SELECT string_agg(concat_ws(' ', p.polname, p.polcmd, p.polpermissive, p.polroles::text,
                                                md5(p.polqual::text), md5(p.polwithcheck::text)), ',' ORDER BY p.polname)
                    FROM pg_policy p WHERE p.polrelid = c.oid)),
+           EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = $1 AND i.inhrelid = c.oid),
            (SELECT string_agg(a.attname, ' ' ORDER BY a.attnum) FROM pg_attribute a
             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
     FROM pg_class c
@@ -121,7 +124,8 @@ impl State {
                 table: row.oid(1),
                 name: bytes(&row, 2).unwrap_or_default(),
                 shield: text(&row, 3),
-                columns: text(&row, 4).split(' ').map(str::to_owned).collect(),
+                is_partition: row.boolean(4).unwrap_or_default(),
+                columns: text(&row, 5).split(' ').map(str::to_owned).collect(),
             });
         });
         query::read_now(MEMBERS, &[Parameter::Oid(Some(extension))], |row| {

@@ -98,6 +98,7 @@ fn nothing_of_the_trail_is_dropped_detached_or_rewritten() {
         format!("DROP TABLE {month}"),
         format!("SET search_path = audit; DROP TABLE {}", month.trim_start_matches("audit.")),
         format!("ALTER TABLE audit.event DETACH PARTITION {month}"),
+        "ALTER TABLE audit.event DETACH PARTITION audit.event_default".into(),
         format!("ALTER TABLE audit.event DETACH PARTITION {month} CONCURRENTLY"),
         format!("ALTER TABLE audit.event DETACH PARTITION {month} FINALIZE"),
         "ALTER TABLE audit.event DROP COLUMN metadata CASCADE".into(),

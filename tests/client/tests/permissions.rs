@@ -162,7 +162,7 @@ impl World {
                  INSERT INTO datasource (organisation_id, project_id)
                      SELECT organisation, project
                      FROM (VALUES ('acme', NULL, 1), ('acme', 'p1', 2), ('acme', 'p2', 4), ('globex', NULL, 8),
-                                  ('globex', 'p3', 16), (NULL, NULL, 30)) AS v (organisation, project, events),
+                                  ('globex', 'p3', 16), (NULL, NULL, 31)) AS v (organisation, project, events),
                           generate_series(1, events);
                  CREATE TABLE one_event AS SELECT * FROM audit.event WHERE resource_id = '1' AND resource_type = 'datasource';
                  UPDATE one_event SET event_id = gen_random_uuid(), organisation_id = NULL, project_id = NULL;
