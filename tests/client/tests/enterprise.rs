@@ -48,7 +48,7 @@ fn a_plain_role_does_not_switch_it_on() {
             assert_eq!(code, SqlState::INSUFFICIENT_PRIVILEGE, "{attempt}");
         }
         let made = client.batch_execute(&format!(
-            "CREATE FUNCTION public.f() RETURNS SETOF text LANGUAGE sql SET audit.enterprise = on AS '{SEEN}'"
+            "CREATE FUNCTION public.f() RETURNS SETOF text LANGUAGE sql SET audit.enterprise = on AS $${SEEN}$$"
         ));
         assert_eq!(refused(made).0, SqlState::INSUFFICIENT_PRIVILEGE);
     }
