@@ -20,8 +20,18 @@ pub struct Table {
 }
 
 impl Table {
-    /// Checks what the caller may do, locks the table by its OID, and checks again.
+    /// Checks what the caller may do, locks the table by its OID against writers, and checks again.
     pub fn locked(oid: pg_sys::Oid) -> Result<Self> {
+        Self::locked_by(OpenRelation::lock, oid)
+    }
+
+    /// The same, against readers too, as DROP TRIGGER does: a lock that grew to that only then would deadlock with a
+    /// transaction that reads the table and goes on to write.
+    pub fn locked_alone(oid: pg_sys::Oid) -> Result<Self> {
+        Self::locked_by(OpenRelation::lock_alone, oid)
+    }
+
+    fn locked_by(lock: fn(pg_sys::Oid) -> Option<OpenRelation>, oid: pg_sys::Oid) -> Result<Self> {
         let missing = || {
             Error::new(
                 PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
@@ -30,7 +40,7 @@ impl Table {
             .hint("Name the table, such as 'public.datasource'.")
         };
         Self::may_configure(oid)?.ok_or_else(missing)?;
-        OpenRelation::lock(oid).ok_or_else(missing)?;
+        lock(oid).ok_or_else(missing)?;
         let (kind, persistence, schema) = Self::may_configure(oid)?.ok_or_else(missing)?;
         let name = catalog::shown_name(oid);
         // The schema of a temporary table has a number that says nothing.

@@ -194,8 +194,17 @@ impl OpenRelation {
 
     /// Locks it by its OID against writers and other DDL, and opens it. `None` if there is no such table.
     pub fn lock(oid: pg_sys::Oid) -> Option<Self> {
+        Self::locked(oid, pg_sys::ShareRowExclusiveLock)
+    }
+
+    /// The same, against readers too.
+    pub fn lock_alone(oid: pg_sys::Oid) -> Option<Self> {
+        Self::locked(oid, pg_sys::AccessExclusiveLock)
+    }
+
+    fn locked(oid: pg_sys::Oid, mode: u32) -> Option<Self> {
         // SAFETY: takes a lock of the transaction.
-        unsafe { pg_sys::LockRelationOid(oid, pg_sys::ShareRowExclusiveLock as i32) };
+        unsafe { pg_sys::LockRelationOid(oid, mode as i32) };
         Self::peek(oid)
     }
 
