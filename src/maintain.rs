@@ -1,13 +1,16 @@
 //! `CALL audit.maintain()`: partitions for the months ahead, and the catch-all emptied into its months.
 
 use std::ffi::CStr;
+use std::time::Instant;
 
+use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::ddl::run_ddl;
 use crate::error::{Error, Result};
 use crate::pg::scope::{Commits, as_extension_owner, with_settings};
+use crate::pg::{catalog, locks};
 
 /// How many months are made ahead of the current one.
 const MONTHS_AHEAD: i32 = 3;
@@ -26,7 +29,8 @@ pub fn is_moving() -> bool {
 /// Makes the missing months, one transaction each where the caller allows it.
 ///
 /// Each step takes ACCESS EXCLUSIVE only on the new partition and, for as long as the rows of one month take to
-/// move, on the catch-all; on `audit.event` SHARE UPDATE EXCLUSIVE, which readers and writers do not notice.
+/// move, on the catch-all, and on `audit.event` if there are any; else there SHARE UPDATE EXCLUSIVE, which readers and
+/// writers do not notice.
 pub fn maintain(may_commit: bool) -> Result<()> {
     let commits = may_commit.then(Commits::connect);
     let mut done = Vec::new();
@@ -130,8 +134,7 @@ fn make_month(month: &str) -> Result<()> {
     command(
         "SELECT format('ALTER TABLE audit.%I ENABLE ALWAYS TRIGGER \"!audit_statement_guard\"', 'event_' || $1)",
     )?;
-    // From here on writers of this month wait; whoever holds the catch-all for long makes this step give up.
-    Spi::run("LOCK TABLE audit.event_default IN ACCESS EXCLUSIVE MODE")?;
+    lock_catch_all(month)?;
     moving(|| {
         command(
             "SELECT format('WITH moved AS (DELETE FROM audit.event_default
@@ -145,6 +148,53 @@ fn make_month(month: &str) -> Result<()> {
                        to_date($1, 'YYYY_MM')::timestamp AT TIME ZONE 'UTC',
                        (to_date($1, 'YYYY_MM') + interval '1 month') AT TIME ZONE 'UTC')",
     )
+}
+
+/// Locks the catch-all, so that writers of this month wait. Where it holds events of the month, readers of the log have to wait
+/// before they plan their query, too: planned with the partitions of before and executed afterwards, it would miss
+/// what was moved. While it waits for one of the two locks it holds none of the other, or whoever reads and writes would
+/// make a deadlock of it.
+fn lock_catch_all(month: &str) -> Result<()> {
+    let (log, catch_all) = (own_table(c"event")?, own_table(c"event_default")?);
+    let begun = Instant::now();
+    loop {
+        locks::wait_for(catch_all);
+        if !catch_all_holds(month)? || locks::try_lock(log) {
+            return Ok(());
+        }
+        locks::release(catch_all);
+        locks::wait_for(log);
+        if locks::try_lock(catch_all) {
+            return Ok(());
+        }
+        locks::release(log);
+        if locks::timeout().is_some_and(|timeout| begun.elapsed() > timeout) {
+            return Err(Error::new(
+                PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+                "readers and writers of the log leave no moment to move events out of audit.event_default",
+            )
+            .hint("Nothing is lost: call audit.maintain() again at a quieter time, or with a longer lock_timeout."));
+        }
+    }
+}
+
+fn own_table(name: &CStr) -> Result<pg_sys::Oid> {
+    catalog::own_table(name).ok_or_else(|| {
+        Error::new(
+            PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
+            format!("there is no table audit.{}", name.to_string_lossy()),
+        )
+        .hint("Install the extension again.")
+    })
+}
+
+fn catch_all_holds(month: &str) -> Result<bool> {
+    let holds = Spi::get_one_with_args::<bool>(
+        "SELECT EXISTS (SELECT FROM audit.event_default WHERE occurred_at >= to_date($1, 'YYYY_MM')::timestamptz
+                        AND occurred_at < (to_date($1, 'YYYY_MM') + interval '1 month')::timestamptz)",
+        &[month.into()],
+    )?;
+    Ok(holds == Some(true))
 }
 
 fn moving<R>(work: impl FnOnce() -> R) -> R {

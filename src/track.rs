@@ -105,12 +105,8 @@ pub fn track(arguments: Arguments) -> Result<()> {
 /// Stops tracking a table. Its events stay.
 pub fn untrack(target: Option<pg_sys::Oid>) -> Result<()> {
     let target = required(target, "target", "Name the table, such as 'public.datasource'.")?;
-<<<<<<< HEAD
-    let table = Table::locked(target)?;
-    table.check_application()?;
-=======
     let table = Table::locked_alone(target)?;
->>>>>>> 95e42b6 (Lock a table against readers before its tracking ends)
+    table.check_application()?;
     table.check_no_partition()?;
     if table.triggers().is_empty() {
         return Err(Error::new(

@@ -24,6 +24,8 @@ use crate::trail_state::{Part, State, Trigger};
 struct Begun {
     /// Which one: where its parse tree is.
     command: usize,
+    /// Whether it commits before it ends.
+    commits: bool,
     /// How the trail was when all that it had done was told, and in which subtransaction that was. The last counts; those
     /// before it do again when a savepoint is rolled back.
     told: Vec<(pg_sys::SubTransactionId, Rc<State>)>,
@@ -58,13 +60,20 @@ pub fn forget(undone: Option<pg_sys::SubTransactionId>) {
     });
 }
 
+/// Forgets the commands of a transaction that is committed: they have ended.
+pub fn committed() {
+    BEGUN.with_borrow_mut(|all| all.retain(|begun| begun.commits));
+}
+
 /// Called before each DDL command.
 pub fn begin(command: &Command) -> Result<()> {
     if ddl::is_quiet() || session::is_in_extension_script() {
         return Ok(());
     }
     refuse_before(command)?;
+    // Nobody is called after DROP EXTENSION.
     if command.may_change_the_trail()
+        && !command.drops_own_extension()
         && let Some(now) = State::read()
     {
         let now = Rc::new(now);
@@ -74,7 +83,11 @@ pub fn begin(command: &Command) -> Result<()> {
             outer.tell(&now, false)?;
             BEGUN.with_borrow_mut(|all| all.push(outer));
         }
-        let begun = Begun { command: command.id(), told: vec![(session::subtransaction(), now)] };
+        let begun = Begun {
+            command: command.id(),
+            commits: command.detaches_concurrently().is_some(),
+            told: vec![(session::subtransaction(), now)],
+        };
         BEGUN.with_borrow_mut(|all| all.push(begun));
     }
     Ok(())

@@ -57,6 +57,7 @@ unsafe extern "C-unwind" fn transaction_ends(
             crate::moves::forget(None);
             crate::trail::forget(None);
         }
+        pg_sys::XactEvent::XACT_EVENT_COMMIT => crate::trail::committed(),
         _ => {}
     }
 }

@@ -42,6 +42,7 @@ pub mod event_table;
 pub mod guc;
 pub mod invalidation;
 pub mod list;
+pub mod locks;
 pub mod lookup;
 pub mod match_call;
 pub mod match_index;

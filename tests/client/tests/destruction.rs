@@ -216,5 +216,8 @@ fn the_servers_log_keeps_what_the_audit_log_cannot() {
     dba.batch_execute("DROP EXTENSION audit").unwrap();
     let log = std::fs::read_to_string(format!("{}/server.log", cluster.socket())).unwrap();
     assert!(log.contains("extension audit is dropped or detached: audit.allow_destruction is on"), "{log}");
-    dba.batch_execute("CREATE EXTENSION audit").unwrap();
+    // The session goes on with another extension of that name.
+    dba.batch_execute("CREATE EXTENSION audit; CREATE TABLE t (); DROP TABLE t").unwrap();
+    dba.batch_execute("DROP EXTENSION audit; CREATE EXTENSION audit; CREATE TABLE t (); DROP TABLE t")
+        .unwrap();
 }
