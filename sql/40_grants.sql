@@ -45,7 +45,8 @@ GRANT EXECUTE ON FUNCTION audit.readable_organisations(), audit.readable_project
 -- the schema can call these by name.
 GRANT EXECUTE ON FUNCTION audit.pattern_low(text), audit.pattern_high(text) TO PUBLIC;
 
-GRANT USAGE ON SCHEMA audit TO audit_admin, audit_writer, audit_reader;
+GRANT USAGE ON SCHEMA audit TO audit_admin, audit_writer, audit_reader, pg_monitor;
+GRANT EXECUTE ON FUNCTION audit.health(interval), audit.check_health(text) TO audit_admin, pg_monitor;
 
 GRANT EXECUTE ON FUNCTION audit.track(regclass, text, text[], text, text, jsonb, text[], text[], text[], boolean) TO audit_admin;
 GRANT EXECUTE ON FUNCTION audit.untrack(regclass) TO audit_admin;

@@ -11,6 +11,7 @@ pub mod columns;
 pub mod ddl;
 pub mod error;
 pub mod guard;
+pub mod health;
 pub mod log;
 pub mod maintain;
 pub mod matching;
@@ -42,7 +43,8 @@ extension_sql_file!("../sql/20_api.sql", name = "api", requires = ["schema"]);
 extension_sql_file!("../sql/25_access.sql", name = "access", requires = ["api"]);
 extension_sql_file!("../sql/26_reading.sql", name = "reading", requires = ["access"]);
 extension_sql_file!("../sql/30_catalogue.sql", name = "catalogue", requires = ["reading"]);
-extension_sql_file!("../sql/40_grants.sql", name = "grants", requires = ["catalogue"], finalize);
+extension_sql_file!("../sql/35_health.sql", name = "health", requires = ["catalogue"]);
+extension_sql_file!("../sql/40_grants.sql", name = "grants", requires = ["health"], finalize);
 
 #[cfg(any(test, feature = "pg_test"))]
 mod tests;

@@ -9,7 +9,7 @@ use super::trigger_call::TriggerCall;
 use super::value::varlena_bytes;
 use super::{match_call, match_index, match_share};
 use crate::error::{Error, Result};
-use crate::{capture, ddl, guard, maintain, matching, record, track, trail};
+use crate::{capture, ddl, guard, health, maintain, matching, record, track, trail};
 
 /// What a room returned; its error is raised.
 pub(super) fn or_raise<T>(result: Result<T>) -> T {
@@ -205,6 +205,18 @@ unsafe fn check_pattern(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
             }
         }
     }
+}
+
+sql_function!(
+    /// `audit.check_health(severity)`.
+    audit_check_health, pg_finfo_audit_check_health, check_health
+);
+
+unsafe fn check_health(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: a function of one text, which may be NULL.
+    let severity = unsafe { Arguments::new(fcinfo).text(0) };
+    or_raise(health::check(severity.as_deref()));
+    "ok".into_datum().unwrap_or(pg_sys::Datum::null())
 }
 
 sql_function!(

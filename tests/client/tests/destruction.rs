@@ -183,6 +183,7 @@ fn only_a_superusers_session_allows_destruction() {
     let (code, _, hint) = refused(client.batch_execute("DROP TABLE public.mine"));
     assert_eq!(code, SqlState::INSUFFICIENT_PRIVILEGE);
     assert!(hint.contains(HINT), "{hint}");
+    dba.batch_execute(&format!("REVOKE SET ON PARAMETER audit.allow_destruction FROM {role}")).unwrap();
 
     dba.batch_execute(&format!(
         "SET audit.allow_destruction = on;

@@ -1,0 +1,251 @@
+//! audit.health() tells each problem, and its remedy ends it.
+
+use std::process::Command;
+
+use audit_client_tests::docs::blocks;
+use audit_client_tests::{Cluster, SqlState, refused, root, texts};
+use postgres::Client;
+
+/// A cluster in which all is well, with what the problems are made of.
+fn healthy(name: &str) -> (Cluster, Client) {
+    let cluster = Cluster::temporary_with(name, "session_preload_libraries = 'audit'");
+    let mut dba = cluster.connect("postgres", "postgres");
+    dba.batch_execute(
+        "CREATE EXTENSION audit;
+         CREATE ROLE monitor LOGIN IN ROLE pg_monitor;
+         CREATE ROLE plain LOGIN;
+         CREATE ROLE \"odd \"\"role\" LOGIN IN ROLE audit_reader;
+         CREATE SCHEMA \"App\";
+         CREATE TABLE \"App\".\"thi'ng\" (id int PRIMARY KEY, name text);
+         SELECT audit.track('\"App\".\"thi''ng\"', 'thing', mask => '{name}', actions => '{\"update\": \"thing.renamed\"}');
+         CREATE TABLE copied (id int PRIMARY KEY);
+         SELECT audit.track('copied', 'copied', on_replica => true);
+         CREATE TABLE parted (id int PRIMARY KEY) PARTITION BY RANGE (id);
+         CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (10);
+         SELECT audit.track('parted', 'parted');",
+    )
+    .unwrap();
+    // In a transaction of its own, so that the log's months commit.
+    dba.batch_execute("CALL audit.maintain()").unwrap();
+    (cluster, dba)
+}
+
+/// What a member of pg_monitor is told: severity, object, problem, remedy.
+fn told(cluster: &Cluster) -> Vec<[String; 4]> {
+    // A new session, as monitoring has: settings of databases and roles hold for it.
+    let mut monitor = cluster.connect("postgres", "monitor");
+    let rows = monitor.query("SELECT * FROM audit.health()", &[]).unwrap();
+    rows.iter().map(|row| [0, 1, 2, 3].map(|at| row.get(at))).collect()
+}
+
+#[test]
+fn each_problem_is_told_and_its_remedy_ends_it() {
+    let (cluster, mut dba) = healthy("health");
+    assert_eq!(told(&cluster), Vec::<[String; 4]>::new(), "all is well");
+    let month = texts(&mut dba, "SELECT to_char(now(), '\"audit.event_\"YYYY_MM')").remove(0);
+    let thing = r#""App"."thi'ng""#;
+    let row = r#"trigger "!audit_row" on "#;
+    let cases: Vec<(String, &str, String, &str)> = vec![
+        // Triggers of tracked tables.
+        (format!("ALTER TABLE {thing} DISABLE TRIGGER \"!audit_row\""), "error", format!("{row}{thing}"), "disabled"),
+        (format!("ALTER TABLE {thing} ENABLE REPLICA TRIGGER \"!audit_row\""), "error", format!("{row}{thing}"), "replicated rows only"),
+        (format!("DROP TRIGGER \"!audit_row\" ON {thing}"), "error", format!("{row}{thing}"), "missing"),
+        (format!("DROP TRIGGER \"!audit_truncate\" ON {thing}"), "error", format!("trigger \"!audit_truncate\" on {thing}"), "TRUNCATE leaves no event"),
+        ("ALTER TABLE copied ENABLE TRIGGER \"!audit_row\"".into(), "error", format!("{row}public.copied"), "not enabled for replicated rows"),
+        (format!("ALTER TABLE {thing} ENABLE ALWAYS TRIGGER \"!audit_row\""), "warning", format!("{row}{thing}"), "though on_replica is off"),
+        ("DROP TRIGGER \"!audit_truncate\" ON parted_1".into(), "error", "trigger \"!audit_truncate\" on public.parted_1".into(), "missing"),
+        ("ALTER TABLE parted_1 DISABLE TRIGGER \"!audit_row\"".into(), "error", format!("{row}public.parted_1"), "disabled"),
+        (
+            format!(
+                "CREATE SUBSCRIPTION s CONNECTION 'host=/nowhere' PUBLICATION p WITH (connect = false);
+                 SET allow_system_table_mods = on;
+                 INSERT INTO pg_subscription_rel SELECT oid, '{}'::regclass, 'r' FROM pg_subscription",
+                thing.replace('\'', "''")
+            ),
+            "warning",
+            format!("table {thing}"),
+            "rows that it applies leave no event",
+        ),
+        // Guards of the log.
+        (format!("ALTER TABLE {month} DISABLE TRIGGER \"!audit_row_guard\""), "error", format!("trigger \"!audit_row_guard\" on {month}"), "disabled"),
+        (format!("ALTER TABLE {month} ENABLE TRIGGER \"!audit_statement_guard\""), "error", format!("trigger \"!audit_statement_guard\" on {month}"), "not ENABLE ALWAYS"),
+        ("DROP TRIGGER \"!audit_statement_guard\" ON audit.event_default".into(), "error", "trigger \"!audit_statement_guard\" on audit.event_default".into(), "missing"),
+        ("DROP TRIGGER \"!audit_row_guard\" ON audit.event".into(), "error", "trigger \"!audit_row_guard\" on audit.event".into(), "missing"),
+        ("ALTER EVENT TRIGGER audit_before_ddl DISABLE".into(), "error", "event trigger audit_before_ddl".into(), "disabled"),
+        ("ALTER EVENT TRIGGER audit_follow_ddl ENABLE".into(), "error", "event trigger audit_follow_ddl".into(), "not ENABLE ALWAYS"),
+        ("ALTER EVENT TRIGGER audit_before_rewrite DISABLE".into(), "error", "event trigger audit_before_rewrite".into(), "disabled"),
+        ("ALTER TABLE audit.admin DISABLE TRIGGER USER".into(), "error", format!("{row}audit.admin"), "leave no event"),
+        (format!("ALTER TABLE {month} DISABLE ROW LEVEL SECURITY"), "error", format!("table {month}"), "row-level security is off"),
+        ("ALTER TABLE audit.admin DISABLE ROW LEVEL SECURITY".into(), "error", "table audit.admin".into(), "row-level security is off"),
+        ("ALTER POLICY readable ON audit.event USING (true)".into(), "error", "policy readable on audit.event".into(), "altered"),
+        ("DROP POLICY readable ON audit.event".into(), "error", "policy readable on audit.event".into(), "missing"),
+        ("CREATE POLICY more ON audit.event USING (true)".into(), "error", "policy more on audit.event".into(), "added"),
+        // Where events are.
+        (
+            "SET row_security = off; SET check_function_bodies = off;
+             INSERT INTO audit.event (event_id, occurred_at, transaction_id, action) VALUES (gen_random_uuid(), '1999-01-01', '1', 'thing.old')".into(),
+            "warning", "table audit.event_default".into(), "found less quickly",
+        ),
+        (
+            format!("SET audit.allow_destruction = on; ALTER TABLE audit.event DETACH PARTITION {month}; ALTER TABLE {month} RENAME TO kept"),
+            "error", format!("table {month}"), "this month is not made",
+        ),
+        // Views.
+        ("CREATE VIEW shown AS SELECT * FROM audit.event".into(), "warning", "view public.shown".into(), "shows all events"),
+        ("CREATE VIEW shown_2 AS SELECT * FROM audit.organisation_log".into(), "info", "nothing".into(), ""),
+        ("CREATE MATERIALIZED VIEW held AS SELECT * FROM audit.event; GRANT SELECT ON held TO plain".into(), "warning", "materialized view public.held".into(), "holds events"),
+        // Roles.
+        ("CREATE ROLE maker CREATEROLE".into(), "warning", "role maker".into(), "CREATEROLE"),
+        ("GRANT audit_writer TO plain WITH ADMIN OPTION".into(), "warning", "role plain".into(), "ADMIN OPTION"),
+        ("GRANT SET ON PARAMETER audit.actor_id TO \"odd \"\"role\"".into(), "warning", "role \"odd \"\"role\"".into(), "SET on parameter audit.actor_id"),
+        ("GRANT SET ON PARAMETER session_replication_role TO plain".into(), "warning", "role plain".into(), "keep the triggers of tracked tables from firing"),
+        ("ALTER ROLE plain SET session_replication_role = replica".into(), "error", "setting session_replication_role of role plain".into(), "do not fire"),
+        ("GRANT audit_reader TO audit_writer".into(), "warning", "role audit_writer".into(), "implies audit_reader"),
+        ("ALTER ROLE audit_admin LOGIN".into(), "error", "role audit_admin".into(), "can log in"),
+        // Who may read.
+        (
+            "SELECT audit.grant_admin(db_role => '\"odd \"\"role\"', organisation_id => 'o');
+             DROP ROLE \"odd \"\"role\"; CREATE ROLE \"odd \"\"role\"".into(),
+            "warning", "role \"odd \"\"role\"".into(), "made again",
+        ),
+        (
+            "CREATE VIEW admins AS SELECT 'x' AS actor_id, 'o' AS organisation_id, NULL::text AS project_id, false AS instance_owner;
+             SELECT audit.use_admins_from('admins'); ALTER VIEW admins OWNER TO plain".into(),
+            "error", "view public.admins".into(), "belongs to plain now",
+        ),
+        ("DROP VIEW admins".into(), "error", "view public.admins".into(), "gone"),
+        // Settings.
+        ("ALTER DATABASE postgres SET session_preload_libraries = ''".into(), "warning", "setting session_preload_libraries of database postgres".into(), "not preloaded"),
+        // Tables beside tracked ones.
+        ("CREATE TABLE \"App\".other (id int PRIMARY KEY)".into(), "info", "table \"App\".other".into(), "not tracked"),
+    ];
+    for (cause, severity, object, problem) in cases {
+        if object == "nothing" {
+            dba.batch_execute(&cause).unwrap();
+            assert!(told(&cluster).iter().all(|row| row[0] == "info"), "{cause}");
+            dba.batch_execute("DROP VIEW shown_2").unwrap();
+            continue;
+        }
+        let mut hand = cluster.connect("postgres", "postgres");
+        hand.batch_execute(&cause).unwrap_or_else(|error| panic!("{cause}: {error:?}"));
+        let rows = told(&cluster);
+        let found = rows.iter().find(|row| row[1] == object && row[2].contains(problem));
+        let found = found.unwrap_or_else(|| panic!("{cause}: {object}: {problem} is not among {rows:#?}"));
+        assert_eq!(found[0], severity, "{cause}");
+        // What the problem was made of, besides.
+        let remedy = match &*object {
+            "materialized view public.held" => "DROP MATERIALIZED VIEW held".into(),
+            "view public.shown" => format!("{}; DROP VIEW shown", found[3].trim_end_matches(';')),
+            _ => found[3].clone(),
+        };
+        let mut cure = cluster.connect("postgres", "postgres");
+        cure.batch_execute(&remedy).unwrap_or_else(|error| panic!("{object}: {remedy}: {error:?}"));
+        let clean = "ALTER SUBSCRIPTION s SET (slot_name = NONE); DROP SUBSCRIPTION s";
+        if cause.contains("SUBSCRIPTION") {
+            cure.batch_execute(clean).unwrap();
+            cure.batch_execute(r#"SELECT audit.track('"App"."thi''ng"', 'thing', mask => '{name}', actions => '{"update": "thing.renamed"}')"#).unwrap();
+        }
+        let rows = told(&cluster);
+        assert!(rows.is_empty(), "{cause}: {remedy} leaves {rows:#?}");
+    }
+}
+
+#[test]
+fn months_to_come_and_actions_that_nobody_sees() {
+    let cluster = Cluster::temporary_with("unseen", "session_preload_libraries = 'audit'");
+    let mut dba = cluster.connect("postgres", "postgres");
+    dba.batch_execute(
+        "CREATE EXTENSION audit; CREATE TABLE thing (id int PRIMARY KEY);
+         SELECT audit.track('thing', 'thing', actions => '{\"delete\": null, \"update\": \"thing.renamed\"}')",
+    )
+    .unwrap();
+    let problems = |dba: &mut Client| {
+        texts(dba, "SELECT concat(severity, ' ', split_part(problem, ';', 1)) FROM audit.health('1 second')")
+    };
+    assert_eq!(
+        problems(&mut dba),
+        [
+            "error this month is not made: its events go to the catch-all",
+            "warning the catch-all holds events whose month was not made in time: they are found less quickly",
+            "warning next month is not made: its events will go to the catch-all",
+        ]
+    );
+    dba.batch_execute("CALL audit.maintain()").unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    assert_eq!(problems(&mut dba), ["info not seen for 00:00:01: thing.created, thing.renamed"]);
+    dba.batch_execute("INSERT INTO thing VALUES (1)").unwrap();
+    assert_eq!(problems(&mut dba), ["info not seen for 00:00:01: thing.renamed"]);
+    // What was tracked within the period has had no time to be seen.
+    assert!(texts(&mut dba, "SELECT problem FROM audit.health()").is_empty());
+    assert!(texts(&mut dba, "SELECT problem FROM audit.health(NULL)").is_empty());
+}
+
+#[test]
+fn who_may_ask_and_whatever_the_search_path() {
+    let (cluster, mut dba) = healthy("asking");
+    for call in ["SELECT FROM audit.health()", "SELECT audit.check_health()"] {
+        let (code, ..) = refused(cluster.connect("postgres", "plain").batch_execute(call));
+        assert_eq!(code, SqlState::INSUFFICIENT_PRIVILEGE, "{call}");
+    }
+    dba.batch_execute(
+        "GRANT CREATE ON SCHEMA public TO monitor;
+         ALTER TABLE copied DISABLE TRIGGER \"!audit_row\"",
+    )
+    .unwrap();
+    let mut monitor = cluster.connect("postgres", "monitor");
+    monitor
+        .batch_execute(
+            "CREATE FUNCTION public.format(text, name, text) RETURNS text LANGUAGE sql AS $$ SELECT 'mine' $$;
+             CREATE TEMPORARY TABLE pg_trigger (tgname name);
+             CREATE TEMPORARY TABLE pg_class (oid oid);
+             SET search_path = pg_temp, public, pg_catalog;",
+        )
+        .unwrap();
+    let objects = texts(&mut monitor, "SELECT object FROM audit.health()");
+    assert_eq!(objects, ["trigger \"!audit_row\" on public.copied"]);
+    let error = monitor.batch_execute("SELECT audit.check_health('error')").unwrap_err();
+    let error = error.as_db_error().unwrap();
+    assert_eq!(error.code(), &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
+    assert_eq!(error.message(), "the audit system has 1 problem");
+    assert!(error.detail().unwrap().starts_with("error: trigger \"!audit_row\" on public.copied: disabled"));
+    for severity in ["'none'", "NULL"] {
+        let (code, ..) = refused(monitor.batch_execute(&format!("SELECT audit.check_health({severity})")));
+        assert_eq!(code, SqlState::INVALID_PARAMETER_VALUE);
+    }
+}
+
+#[test]
+fn the_recipes_of_the_monitoring_page_work() {
+    let (cluster, mut dba) = healthy("recipes");
+    let blocks = blocks("docs/monitoring.md");
+    let block = |language: &str| &blocks.iter().find(|block| block.language == language).unwrap().text;
+    // Cron: the exit code.
+    let run = || {
+        let psql = cluster.command("psql", &[]);
+        let bin = std::path::Path::new(psql.get_program()).parent().unwrap().display().to_string();
+        Command::new("bash")
+            .args(["-c", block("sh")])
+            .env("PATH", format!("{bin}:{}", std::env::var("PATH").unwrap()))
+            .env("PGHOST", cluster.socket())
+            .env("PGUSER", "monitor")
+            .env("PGDATABASE", "postgres")
+            .output()
+            .unwrap()
+    };
+    assert_eq!((run().status.code(), run().stdout), (Some(0), b"ok\n".to_vec()));
+    dba.batch_execute("ALTER TABLE copied DISABLE TRIGGER \"!audit_row\"").unwrap();
+    let failed = run();
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(
+        String::from_utf8_lossy(&failed.stderr).contains("trigger \"!audit_row\" on public.copied: disabled")
+    );
+    // Prometheus: the collector's query.
+    let query = block("yaml").split_once("query: |\n").expect("the collector has a query").1;
+    let rows = cluster.connect("postgres", "monitor").query(query, &[]).unwrap();
+    let counts: Vec<(String, i64)> =
+        rows.iter().map(|row| (row.get("severity"), row.get("problems"))).collect();
+    assert_eq!(counts, [("error".into(), 1), ("warning".into(), 0), ("info".into(), 0)]);
+    // The page explains every kind of problem that the function tells.
+    let page = std::fs::read_to_string(root().join("docs/monitoring.md")).unwrap();
+    assert!(page.matches("\n| ").count() > 15);
+}
