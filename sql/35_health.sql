@@ -88,7 +88,7 @@ tree (root, oid) AS (
 -- ALTER DATABASE ... SET and ALTER ROLE ... SET that count here.
 setting AS (
     SELECT d.setdatabase, d.setrole, lower(split_part(l.line, '=', 1)) AS name, substr(l.line, strpos(l.line, '=') + 1) AS value,
-           CASE WHEN d.setrole <> 0 THEN format('ROLE %I', r.rolname) || COALESCE(format(' IN DATABASE %I', b.datname), '')
+           CASE WHEN d.setrole <> 0 THEN format('ROLE %I', r.rolname) || CASE WHEN b.oid IS NULL THEN '' ELSE format(' IN DATABASE %I', b.datname) END
                 WHEN d.setdatabase <> 0 THEN format('DATABASE %I', b.datname)
                 ELSE 'ROLE ALL' END AS place
     FROM pg_db_role_setting d
@@ -321,7 +321,8 @@ found (severity, object, problem, remedy) AS (
                    THEN 'without security_invoker it shows all events to whoever may select from it'
                    ELSE 'without security_invoker its readers need no membership in audit_reader' END,
            CASE WHEN c.relkind = 'v' THEN format('ALTER VIEW %s SET (security_invoker = true);', c.name)
-                ELSE COALESCE(format('REVOKE ALL ON %s FROM %s;', c.name, g.grantees), format('DROP MATERIALIZED VIEW %s;', c.name)) END
+                WHEN g.grantees IS NULL THEN format('DROP MATERIALIZED VIEW %s;', c.name)
+                ELSE format('REVOKE ALL ON %s FROM %s;', c.name, g.grantees) END
     FROM (SELECT DISTINCT w.oid, w.cause FROM view_of_log w) v
     JOIN relation r ON r.oid = v.oid
     JOIN relation c ON c.oid = v.cause
@@ -387,9 +388,10 @@ found (severity, object, problem, remedy) AS (
            CASE WHEN byname.oid IS NOT NULL THEN 'made again since audit.grant_admin: what it was granted does not count'
                 WHEN byoid.oid IS NOT NULL THEN format('renamed to %I since audit.grant_admin: what it was granted does not count', byoid.rolname)
                 ELSE 'dropped since audit.grant_admin: what it was granted would not count for a new role of that name' END,
-           COALESCE(format('SELECT audit.grant_admin(db_role => %L, organisation_id => organisation_id, project_id => project_id, '
-                           'instance_owner => instance_owner) FROM audit.admin WHERE db_role = %L; ',
-                           quote_ident(COALESCE(byname.rolname, byoid.rolname)), a.db_role), '')
+           CASE WHEN byname.oid IS NULL AND byoid.oid IS NULL THEN ''
+                ELSE format('SELECT audit.grant_admin(db_role => %L, organisation_id => organisation_id, project_id => project_id, '
+                            'instance_owner => instance_owner) FROM audit.admin WHERE db_role = %L; ',
+                            quote_ident(COALESCE(byname.rolname, byoid.rolname)), a.db_role) END
            || CASE WHEN byname.oid IS NULL THEN format('DELETE FROM audit.admin WHERE db_role = %L;', a.db_role) ELSE '' END
     FROM (SELECT DISTINCT g.db_role, g.db_role_oid FROM audit.admin g WHERE g.db_role IS NOT NULL) a
     LEFT JOIN pg_authid byname ON byname.rolname = a.db_role
@@ -424,7 +426,8 @@ found (severity, object, problem, remedy) AS (
     SELECT 'error', 'setting ' || s.name || COALESCE(' of ' || lower(split_part(s.place, ' ', 1)) || substr(s.place, strpos(s.place, ' ')), ''),
            CASE s.name WHEN 'audit.allow_destruction' THEN 'left on: months of the log and the extension can be dropped'
                        ELSE 'replica: the triggers of tracked tables do not fire, writes leave no event' END,
-           COALESCE(format('ALTER %s RESET %s;', s.place, s.name), format('ALTER SYSTEM RESET %s; SELECT pg_reload_conf();', s.name))
+           CASE WHEN s.place IS NULL THEN format('ALTER SYSTEM RESET %s; SELECT pg_reload_conf();', s.name)
+                ELSE format('ALTER %s RESET %s;', s.place, s.name) END
     FROM (SELECT x.name, x.value, x.place FROM setting x
           UNION ALL
           SELECT lower(f.name), f.setting, NULL FROM pg_file_settings f WHERE f.applied) s

@@ -1,5 +1,6 @@
 //! audit.health() tells each problem, and its remedy ends it.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 
 use audit_client_tests::docs::blocks;
@@ -43,6 +44,8 @@ fn each_problem_is_told_and_its_remedy_ends_it() {
     let (cluster, mut dba) = healthy("health");
     assert_eq!(told(&cluster), Vec::<[String; 4]>::new(), "all is well");
     let month = texts(&mut dba, "SELECT to_char(now(), '\"audit.event_\"YYYY_MM')").remove(0);
+    let later =
+        texts(&mut dba, "SELECT to_char(now() + interval '2 months', '\"audit.event_\"YYYY_MM')").remove(0);
     let thing = r#""App"."thi'ng""#;
     let row = r#"trigger "!audit_row" on "#;
     let cases: Vec<(String, &str, String, &str)> = vec![
@@ -87,8 +90,10 @@ fn each_problem_is_told_and_its_remedy_ends_it() {
             "warning", "table audit.event_default".into(), "found less quickly",
         ),
         (
-            format!("SET audit.allow_destruction = on; ALTER TABLE audit.event DETACH PARTITION {month}; ALTER TABLE {month} RENAME TO kept"),
-            "error", format!("table {month}"), "this month is not made",
+            format!("SET audit.allow_destruction = on; ALTER TABLE audit.event DETACH PARTITION {later}"),
+            "error",
+            format!("table {later}"),
+            "nobody is shown its events",
         ),
         // Views.
         ("CREATE VIEW shown AS SELECT * FROM audit.event".into(), "warning", "view public.shown".into(), "shows all events"),
@@ -108,6 +113,8 @@ fn each_problem_is_told_and_its_remedy_ends_it() {
              DROP ROLE \"odd \"\"role\"; CREATE ROLE \"odd \"\"role\"".into(),
             "warning", "role \"odd \"\"role\"".into(), "made again",
         ),
+        ("SELECT audit.grant_admin(db_role => 'plain', instance_owner => true); ALTER ROLE plain RENAME TO simple".into(), "warning", "role plain".into(), "renamed to simple"),
+        ("ALTER ROLE simple RENAME TO plain; CREATE ROLE gone; SELECT audit.grant_admin(db_role => 'gone', project_id => 'p'); DROP ROLE gone".into(), "warning", "role gone".into(), "dropped since"),
         (
             "CREATE VIEW admins AS SELECT 'x' AS actor_id, 'o' AS organisation_id, NULL::text AS project_id, false AS instance_owner;
              SELECT audit.use_admins_from('admins'); ALTER VIEW admins OWNER TO plain".into(),
@@ -115,7 +122,7 @@ fn each_problem_is_told_and_its_remedy_ends_it() {
         ),
         ("DROP VIEW admins".into(), "error", "view public.admins".into(), "gone"),
         // Settings.
-        ("ALTER DATABASE postgres SET session_preload_libraries = ''".into(), "warning", "setting session_preload_libraries of database postgres".into(), "not preloaded"),
+        ("ALTER DATABASE postgres SET session_preload_libraries = 'auto_explain'".into(), "warning", "setting session_preload_libraries of database postgres".into(), "not preloaded"),
         // Tables beside tracked ones.
         ("CREATE TABLE \"App\".other (id int PRIMARY KEY)".into(), "info", "table \"App\".other".into(), "not tracked"),
     ];
@@ -136,7 +143,13 @@ fn each_problem_is_told_and_its_remedy_ends_it() {
         let remedy = match &*object {
             "materialized view public.held" => "DROP MATERIALIZED VIEW held".into(),
             "view public.shown" => format!("{}; DROP VIEW shown", found[3].trim_end_matches(';')),
-            _ => found[3].clone(),
+            _ => rows
+                .iter()
+                .map(|row| &*row[3])
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect::<Vec<_>>()
+                .join("; "),
         };
         let mut cure = cluster.connect("postgres", "postgres");
         cure.batch_execute(&remedy).unwrap_or_else(|error| panic!("{object}: {remedy}: {error:?}"));
@@ -166,8 +179,8 @@ fn months_to_come_and_actions_that_nobody_sees() {
         problems(&mut dba),
         [
             "error this month is not made: its events go to the catch-all",
-            "warning the catch-all holds events whose month was not made in time: they are found less quickly",
             "warning next month is not made: its events will go to the catch-all",
+            "warning the catch-all holds events whose month was not made in time: they are found less quickly",
         ]
     );
     dba.batch_execute("CALL audit.maintain()").unwrap();
