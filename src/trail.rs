@@ -11,7 +11,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgSqlErrorCode, pg_sys};
 
 use crate::ddl;
-use crate::error::Result;
+use crate::error::{Result, in_server_encoding};
 use crate::guard;
 use crate::own::{self, Told};
 use crate::pg::catalog::{self, to_utf8};
@@ -109,13 +109,7 @@ fn refuse_before(command: &Command) -> Result<()> {
         return Err(guard::indestructible(&what));
     }
     // The log may be gone with the next commit: the server's log is what stays.
-    ErrorReport::new(
-        PgSqlErrorCode::ERRCODE_WARNING,
-        format!("{what} is dropped or detached: audit.allow_destruction is on"),
-        "audit",
-    )
-    .set_detail(format!("Role {}.", to_utf8(&catalog::role_name(session::outer_role()))))
-    .report(PgLogLevel::LOG);
+    log(&format!("{what} is dropped or detached: audit.allow_destruction is on"));
     Ok(())
 }
 
@@ -175,19 +169,35 @@ pub fn destroyed(what: &str) -> Result<()> {
     disabled("setting", b"audit.allow_destruction", format!("{what} was dropped, detached or rewritten"))
 }
 
+/// Leaves the event, and a line in the server's log: whoever switches a guard of the log off can take the event away next.
 fn disabled(resource_type: &'static str, name: &[u8], reason: String) -> Result<()> {
-    own::tell(Told {
-        action: "audit.guard.disabled",
-        resource_type,
-        name,
-        before: None,
-        after: None,
-        reason: Some(reason),
-    })
+    log(&format!("audit.guard.disabled: {resource_type} {}: {reason}", to_utf8(name)));
+    tell_guard("audit.guard.disabled", resource_type, name, reason)
+}
+
+fn tell_guard(action: &'static str, resource_type: &'static str, name: &[u8], reason: String) -> Result<()> {
+    own::tell(Told { action, resource_type, name, before: None, after: None, reason: Some(reason) })
+}
+
+fn log(message: &str) {
+    let role = to_utf8(&catalog::role_name(session::outer_role()));
+    ErrorReport::new(PgSqlErrorCode::ERRCODE_WARNING, in_server_encoding(message), "audit")
+        .set_detail(in_server_encoding(&format!("Role {role}.")))
+        .report(PgLogLevel::LOG);
 }
 
 /// Guards of the log that are off now, row-level security that is not what it was, functions that are others.
 fn tell_guards(before: &State, after: &State) -> Result<()> {
+    // Switched on again, the log has an event of it, even if that of switching it off was taken away meanwhile.
+    for guard in before.triggers.iter().filter(|trigger| trigger.is_guard && trigger.enabled != b'A') {
+        if after.trigger(guard).is_some_and(|now| now.enabled == b'A')
+            && session::has_locked(guard.table)
+            && !session::is_under_restore_settings()
+        {
+            let reason = format!("trigger {} is always enabled again", guard.name);
+            tell_guard("audit.guard.enabled", "table", &guard.table_name, reason)?;
+        }
+    }
     for guard in before.triggers.iter().filter(|trigger| trigger.is_guard && trigger.enabled == b'A') {
         let now = after.trigger(guard);
         if after.parts.iter().any(|part| part.table == guard.table)
@@ -200,7 +210,10 @@ fn tell_guards(before: &State, after: &State) -> Result<()> {
     }
     for part in &before.parts {
         let now = after.parts.iter().find(|now| now.table == part.table);
-        if now.is_some_and(|now| now.shield != part.shield) && session::has_locked(part.table) {
+        // Where there was none, nothing is lost: a restore switches it on after it has attached a partition.
+        let is_other =
+            |now: &Part| now.owner != part.owner || part.shield != "f" && now.shield != part.shield;
+        if now.is_some_and(is_other) && session::has_locked(part.table) {
             disabled(
                 "table",
                 &part.name,

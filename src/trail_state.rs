@@ -38,7 +38,9 @@ pub struct Part {
     pub table: pg_sys::Oid,
     /// Its qualified name, in the database's encoding.
     pub name: Vec<u8>,
-    /// Its owner, whether row-level security is on, and its policies.
+    /// Its owner.
+    pub owner: pg_sys::Oid,
+    /// Whether row-level security is on, and its policies: `f` if it is off and there are none.
     pub shield: String,
     /// Whether it is a partition of the log.
     pub is_partition: bool,
@@ -76,10 +78,11 @@ const TRIGGERS: &CStr = c"
 
 const PARTS: &CStr = c"
     SELECT c.oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname),
-           concat(c.relowner, c.relrowsecurity,
+           concat(c.relrowsecurity,
                   (SELECT string_agg(concat_ws(' ', p.polname, p.polcmd, p.polpermissive, p.polroles::text,
                                                md5(p.polqual::text), md5(p.polwithcheck::text)), ',' ORDER BY p.polname)
                    FROM pg_policy p WHERE p.polrelid = c.oid)),
+           c.relowner,
            EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = $1 AND i.inhrelid = c.oid),
            (SELECT string_agg(a.attname, ' ' ORDER BY a.attnum) FROM pg_attribute a
             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
@@ -124,8 +127,9 @@ impl State {
                 table: row.oid(1),
                 name: bytes(&row, 2).unwrap_or_default(),
                 shield: text(&row, 3),
-                is_partition: row.boolean(4).unwrap_or_default(),
-                columns: text(&row, 5).split(' ').map(str::to_owned).collect(),
+                owner: row.oid(4),
+                is_partition: row.boolean(5).unwrap_or_default(),
+                columns: text(&row, 6).split(' ').map(str::to_owned).collect(),
             });
         });
         query::read_now(MEMBERS, &[Parameter::Oid(Some(extension))], |row| {

@@ -213,9 +213,23 @@ fn only_a_superusers_session_allows_destruction() {
 fn the_servers_log_keeps_what_the_audit_log_cannot() {
     let cluster = Cluster::temporary("destroyed");
     let mut dba = cluster.connect("postgres", "postgres");
-    dba.batch_execute("CREATE EXTENSION audit; SET audit.allow_destruction = on").unwrap();
+    dba.batch_execute("CREATE EXTENSION audit").unwrap();
+    // Whoever switches a guard off can take the event of it away; not that of switching it on again.
+    for command in [
+        "ALTER TABLE audit.event_default DISABLE TRIGGER \"!audit_statement_guard\"",
+        "TRUNCATE audit.event_default",
+        "ALTER TABLE audit.event_default ENABLE ALWAYS TRIGGER \"!audit_statement_guard\"",
+    ] {
+        dba.batch_execute(command).unwrap();
+    }
+    assert_eq!(texts(&mut dba, "SELECT action FROM audit.event"), ["audit.guard.enabled"]);
+    dba.batch_execute("SET audit.allow_destruction = on").unwrap();
     dba.batch_execute("DROP EXTENSION audit").unwrap();
     let log = std::fs::read_to_string(format!("{}/server.log", cluster.socket())).unwrap();
+    assert!(
+        log.contains("audit.guard.disabled: table audit.event_default: trigger !audit_statement_guard"),
+        "{log}"
+    );
     assert!(log.contains("extension audit is dropped or detached: audit.allow_destruction is on"), "{log}");
     // The session goes on with another extension of that name.
     dba.batch_execute("CREATE EXTENSION audit; CREATE TABLE t (); DROP TABLE t").unwrap();

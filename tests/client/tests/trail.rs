@@ -281,7 +281,10 @@ fn guards_that_a_superuser_switches_off_are_told() {
             format!("ALTER TABLE audit.{month} DISABLE TRIGGER \"!audit_row_guard\""),
             vec![format!("audit.guard.disabled audit.{month} trigger !audit_row_guard is not always enabled")],
         ),
-        (format!("ALTER TABLE audit.{month} ENABLE ALWAYS TRIGGER \"!audit_row_guard\""), vec![]),
+        (
+            format!("ALTER TABLE audit.{month} ENABLE ALWAYS TRIGGER \"!audit_row_guard\""),
+            vec![format!("audit.guard.enabled audit.{month} trigger !audit_row_guard is always enabled again")],
+        ),
         (
             "DROP TRIGGER \"!audit_statement_guard\" ON audit.event_default".into(),
             // It is a member of the extension's table, not of the extension.
