@@ -63,22 +63,22 @@ mod tests {
             run("DROP TABLE literal");
         }
         let differences: i64 = value(
-            "SELECT count(*) FROM many whole JOIN audit.event e ON e.resource_id = whole.id::text
+            "SELECT count(*) FROM many whole JOIN audit.row_event e ON e.resource_id = whole.id::text
          WHERE e.after_state::text IS DISTINCT FROM to_jsonb(whole)::text",
         );
         let shown: String = value(
         "SELECT coalesce(string_agg(format('%s: %s is not %s', k, e.after_state -> k, to_jsonb(whole) -> k), E'\n'), '')
-         FROM many whole JOIN audit.event e ON e.resource_id = whole.id::text, jsonb_object_keys(to_jsonb(whole)) k
+         FROM many whole JOIN audit.row_event e ON e.resource_id = whole.id::text, jsonb_object_keys(to_jsonb(whole)) k
          WHERE (e.after_state -> k)::text IS DISTINCT FROM (to_jsonb(whole) -> k)::text",
     );
         assert_eq!(differences, 0, "{shown}");
-        assert_eq!(value::<i64>("SELECT count(*) FROM audit.event"), ROWS.len() as i64);
+        assert_eq!(value::<i64>("SELECT count(*) FROM audit.row_event"), ROWS.len() as i64);
 
         run(HOSTILE);
         run("DELETE FROM many");
         run(FIXED);
         let unequal: i64 = value(
-        "SELECT count(*) FROM audit.event c JOIN audit.event d USING (resource_id)
+        "SELECT count(*) FROM audit.row_event c JOIN audit.row_event d USING (resource_id)
          WHERE c.action = 'many.created' AND d.action = 'many.deleted' AND c.after_state::text <> d.before_state::text",
     );
         assert_eq!(unequal, 0);
@@ -113,13 +113,13 @@ mod tests {
                          AND pg_column_size(e.after_state || '{}') = pg_column_size(to_jsonb(w) || '{}')
                          AND e.after_state = to_jsonb(w)
                          AND hash_record(ROW(e.after_state)) = hash_record(ROW(to_jsonb(w))))
-         FROM wide w JOIN audit.event e ON e.resource_id = w.c6::text",
+         FROM wide w JOIN audit.row_event e ON e.resource_id = w.c6::text",
         );
         assert!(same);
         // Every key can be found by its offset.
         let found: bool = value(
             "SELECT bool_and((e.after_state -> k)::text = (to_jsonb(w) -> k)::text)
-         FROM wide w JOIN audit.event e ON e.resource_id = w.c6::text, jsonb_object_keys(to_jsonb(w)) k",
+         FROM wide w JOIN audit.row_event e ON e.resource_id = w.c6::text, jsonb_object_keys(to_jsonb(w)) k",
         );
         assert!(found);
     }
@@ -133,7 +133,7 @@ mod tests {
         let kept: bool = value(
         "SELECT bool_and(e.after_state ->> 'j' = o.j::text AND jsonb_typeof(e.after_state -> 'j') = 'string'
                          AND e.after_state -> 'a' -> 1 = '[1]')
-         FROM odd o JOIN audit.event e ON e.resource_id = o.id::text",
+         FROM odd o JOIN audit.row_event e ON e.resource_id = o.id::text",
     );
         assert!(kept);
     }
@@ -156,7 +156,7 @@ mod tests {
          UPDATE t SET id = 2;");
         let updates: String = value(
         "SELECT string_agg(format('%s %s>%s', resource_id, left(before_state::text, 40), left(after_state::text, 40)), E'\n' ORDER BY event_id)
-         FROM audit.event WHERE action = 't.updated'",
+         FROM audit.row_event WHERE action = 't.updated'",
     );
         let x = "x".repeat(31);
         let y = "y".repeat(31);
@@ -174,7 +174,7 @@ mod tests {
             .join("\n")
         );
         let whole: i32 =
-            value("SELECT length(after_state ->> 'big') FROM audit.event WHERE action = 't.created'");
+            value("SELECT length(after_state ->> 'big') FROM audit.row_event WHERE action = 't.created'");
         assert_eq!(whole, 2_000_000);
     }
 
@@ -191,7 +191,7 @@ mod tests {
          UPDATE t SET a = 'm';
          DELETE FROM t;");
         let images: String = value(
-            "SELECT string_agg(format('%s>%s', before_state, after_state), ' ' ORDER BY event_id) FROM audit.event",
+            "SELECT string_agg(format('%s>%s', before_state, after_state), ' ' ORDER BY event_id) FROM audit.row_event",
         );
         assert_eq!(
             images,
@@ -212,7 +212,7 @@ mod tests {
              DROP CAST (mood AS json); DROP FUNCTION mood_json;
              INSERT INTO t VALUES (3, 'sad', '2026-01-01 00:00+00');");
         let images: String =
-            value("SELECT string_agg(after_state::text, E'\n' ORDER BY event_id) FROM audit.event");
+            value("SELECT string_agg(after_state::text, E'\n' ORDER BY event_id) FROM audit.row_event");
         assert_eq!(
             images,
             [
@@ -236,19 +236,19 @@ mod tests {
         let told_apart: bool = value(
             "SELECT count(DISTINCT organisation_id) = 2 AND bool_and(length(organisation_id) < 800 AND organisation_id ~ ' md5:[0-9a-f]{32}$'
                     AND length(after_state ->> 'org') > 9000)
-             FROM audit.event WHERE action = 't.created'",
+             FROM audit.row_event WHERE action = 't.created'",
         );
         assert!(told_apart);
         assert_eq!(
-            value::<i32>("SELECT octet_length(resource_id) FROM audit.event WHERE action = 'a.b'"),
+            value::<i32>("SELECT octet_length(resource_id) FROM audit.row_event WHERE action = 'a.b'"),
             800
         );
         assert_eq!(
-            value::<String>("SELECT resource_id FROM audit.event WHERE action = 'padded.created'"),
+            value::<String>("SELECT resource_id FROM audit.row_event WHERE action = 'padded.created'"),
             "ab"
         );
         assert_eq!(
-            value::<i32>("SELECT octet_length(actor_id) FROM audit.event WHERE action = 'by.one'"),
+            value::<i32>("SELECT octet_length(actor_id) FROM audit.row_event WHERE action = 'by.one'"),
             800
         );
     }
@@ -262,7 +262,7 @@ mod tests {
             "SELECT CASE WHEN 'lz4' = ANY (enumvals) THEN 'lz4' ELSE 'pglz' END FROM pg_settings
              WHERE name = 'default_toast_compression'",
         );
-        assert_eq!(value::<String>("SELECT pg_column_compression(after_state) FROM audit.event"), best);
+        assert_eq!(value::<String>("SELECT pg_column_compression(after_state) FROM audit.row_event"), best);
     }
 
     #[pg_test]
@@ -271,7 +271,7 @@ mod tests {
              SELECT audit.track('t', 't');
              INSERT INTO t VALUES (1, repeat('x', 270 * 1000 * 1000), 'y');");
         assert_eq!(
-            value::<String>("SELECT after_state::text FROM audit.event"),
+            value::<String>("SELECT after_state::text FROM audit.row_event"),
             r#"{"id": 1, "large": "[too large: 270000004 bytes]", "small": "y"}"#
         );
     }
@@ -287,7 +287,7 @@ mod tests {
              INSERT INTO t VALUES (3, 'ok');");
         assert_eq!(
             value::<String>(
-                "SELECT string_agg(after_state ->> 'm', ',' ORDER BY event_id) || count(*) FROM audit.event WHERE after_state ? 'm'"
+                "SELECT string_agg(after_state ->> 'm', ',' ORDER BY event_id) || count(*) FROM audit.row_event WHERE after_state ? 'm'"
             ),
             "1,23"
         );
@@ -299,6 +299,6 @@ mod tests {
              INSERT INTO deep VALUES (1, (repeat('[', 6000) || repeat(']', 6000))::json);
              SELECT audit.track('deep', 'deep'); SET LOCAL max_stack_depth = '300kB';
              DELETE FROM deep;");
-        assert_eq!(value::<i32>("SELECT length(before_state ->> 'j') FROM audit.event"), 12000);
+        assert_eq!(value::<i32>("SELECT length(before_state ->> 'j') FROM audit.row_event"), 12000);
     }
 }

@@ -12,7 +12,7 @@ mod tests {
     fn events() -> String {
         value(
             "SELECT coalesce(string_agg(concat_ws(' ', action, resource_type, resource_id, organisation_id, before_state,
-                        after_state), E'\\n' ORDER BY event_id), '') FROM audit.event",
+                        after_state), E'\\n' ORDER BY event_id), '') FROM audit.row_event",
         )
     }
 
@@ -143,7 +143,7 @@ mod tests {
         run("ALTER TABLE t RENAME a TO \"x\"\".y z\"");
         run("INSERT INTO t (id, b, \"x\"\".y z\") VALUES (1, NULL, 1), (2, 1, 1), (3, NULL, -1)");
         assert_eq!(
-            value::<String>("SELECT string_agg(action, ' ' ORDER BY event_id) FROM audit.event"),
+            value::<String>("SELECT string_agg(action, ' ' ORDER BY event_id) FROM audit.row_event"),
             "t.named t.created t.created"
         );
     }
@@ -155,7 +155,7 @@ mod tests {
         run("SET LOCAL array_nulls = off");
         run("INSERT INTO t VALUES (1, '{NULL}'), (2, '{x}')");
         assert_eq!(
-            value::<String>("SELECT string_agg(action, ' ' ORDER BY event_id) FROM audit.event"),
+            value::<String>("SELECT string_agg(action, ' ' ORDER BY event_id) FROM audit.row_event"),
             "t.null t.created"
         );
         assert_eq!(value::<String>("SELECT current_setting('array_nulls')"), "off");
@@ -174,7 +174,7 @@ mod tests {
         run("ALTER TABLE dated_by_rule ADD note text");
         run("INSERT INTO dated_by_rule VALUES (1, '2033-01-01'), (2, '2031-01-01')");
         assert_eq!(
-            value::<String>("SELECT string_agg(action, ' ' ORDER BY event_id) FROM audit.event"),
+            value::<String>("SELECT string_agg(action, ' ' ORDER BY event_id) FROM audit.row_event"),
             "t.late t.created"
         );
     }

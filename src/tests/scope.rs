@@ -24,7 +24,7 @@ mod tests {
         value(&format!(
             "SELECT string_agg(concat_ws(' ', action, resource_id, coalesce(organisation_id, '-') || '/' || coalesce(project_id, '-'),
                                          before_state, after_state), E'\n' ORDER BY event_id)
-             FROM audit.event WHERE {condition}"
+             FROM audit.row_event WHERE {condition}"
         ))
     }
 
@@ -172,7 +172,7 @@ mod tests {
              INSERT INTO dataset VALUES (5002, 1);");
         let counts: String = value(
             "SELECT string_agg(organisation_id || ' ' || n, ', ' ORDER BY organisation_id)
-             FROM (SELECT organisation_id, count(*) n FROM audit.event WHERE resource_id::int >= 1000 AND action = 'dataset.created' GROUP BY 1) c",
+             FROM (SELECT organisation_id, count(*) n FROM audit.row_event WHERE resource_id::int >= 1000 AND action = 'dataset.created' GROUP BY 1) c",
         );
         assert_eq!(counts, "a 1000, b 1001, c 2".replace("a 1000, b 1001", "a 1001, b 1000"));
     }
@@ -189,7 +189,8 @@ mod tests {
              INSERT INTO project SELECT n, 'o' || n FROM generate_series(1, 20) n;
              INSERT INTO dataset SELECT n, n FROM generate_series(1, 20) n;
              DELETE FROM project;");
-        let right: i64 = value("SELECT count(*) FROM audit.event WHERE organisation_id = 'o' || resource_id");
+        let right: i64 =
+            value("SELECT count(*) FROM audit.row_event WHERE organisation_id = 'o' || resource_id");
         assert_eq!(right, 40);
     }
 
@@ -209,7 +210,7 @@ mod tests {
              INSERT INTO t VALUES (400, 11);");
         assert_eq!(
             value::<String>(
-                "SELECT string_agg(concat_ws(' ', resource_id, organisation_id, project_id), ', ' ORDER BY event_id) FROM audit.event"
+                "SELECT string_agg(concat_ws(' ', resource_id, organisation_id, project_id), ', ' ORDER BY event_id) FROM audit.row_event"
             ),
             "100 a, 200 b, 300 a, 400 b y"
         );
@@ -234,7 +235,7 @@ mod tests {
              INSERT INTO cast_later VALUES (3, 1); ALTER TABLE by_int ALTER id TYPE numeric; INSERT INTO cast_later VALUES (4, 1);");
         assert_eq!(
             value::<String>(
-                "SELECT string_agg(concat_ws(' ', resource_id, organisation_id, project_id), ', ' ORDER BY event_id) FROM audit.event"
+                "SELECT string_agg(concat_ws(' ', resource_id, organisation_id, project_id), ', ' ORDER BY event_id) FROM audit.row_event"
             ),
             "1 numeric float8, 2 text numeric, 3 became numeric, 4 became numeric"
         );

@@ -23,7 +23,7 @@ mod tests {
          UPDATE chosen SET code = NULL;");
         let ids: String = value(
         "SELECT string_agg(concat_ws('/', action, coalesce(resource_id, '-'), organisation_id, before_state), ' ' ORDER BY event_id)
-         FROM audit.event",
+         FROM audit.row_event",
     );
         // Where the key is another column, it is in every image.
         assert_eq!(
@@ -38,7 +38,7 @@ mod tests {
            SELECT audit.track('member', 'user',
                actions => '{"insert": "organisation.user.added", "update": "organisation.user.role.assigned", "delete": null}');
            INSERT INTO member VALUES (1, 'a'); UPDATE member SET role = 'b'; DELETE FROM member; TRUNCATE member;"#);
-        let actions: String = value("SELECT string_agg(action, ' ' ORDER BY event_id) FROM audit.event");
+        let actions: String = value("SELECT string_agg(action, ' ' ORDER BY event_id) FROM audit.row_event");
         assert_eq!(actions, "organisation.user.added organisation.user.role.assigned user.truncated");
         // What is configured is in the catalogue; what was there keeps its description.
         let catalogue: String = value(
@@ -74,7 +74,7 @@ mod tests {
          ALTER TABLE t RENAME TO renamed;
          INSERT INTO renamed VALUES (1, 'pw', 'o', 5);");
         let event: String =
-            value("SELECT concat_ws(' ', table_name, organisation_id, after_state) FROM audit.event");
+            value("SELECT concat_ws(' ', table_name, organisation_id, after_state) FROM audit.row_event");
         assert_eq!(event, r#"public.renamed o {"id": 1, "noise": "[masked]", "tenant": "o"}"#);
         let settings: String =
             value("SELECT format('%s %s %s', organisation_id, exclude, mask) FROM audit.tracked_table");
@@ -89,7 +89,7 @@ mod tests {
          ALTER TYPE row_type RENAME ATTRIBUTE secret TO hush CASCADE;
          INSERT INTO typed VALUES (1, 'pw');");
         assert_eq!(
-            value::<String>("SELECT after_state::text FROM audit.event"),
+            value::<String>("SELECT after_state::text FROM audit.row_event"),
             r#"{"id": 1, "hush": "[masked]"}"#
         );
     }
@@ -101,7 +101,7 @@ mod tests {
          ALTER TABLE t DROP secret, ADD secret varchar(100);
          INSERT INTO t VALUES (1, 'pw');
          ALTER TABLE t DROP secret;");
-        assert_eq!(value::<String>("SELECT after_state ->> 'secret' FROM audit.event"), "[masked]");
+        assert_eq!(value::<String>("SELECT after_state ->> 'secret' FROM audit.row_event"), "[masked]");
         // The name stays, for whatever column takes its place.
         assert_eq!(value::<String>("SELECT mask::text FROM audit.tracked_table"), "{secret}");
     }
@@ -129,7 +129,7 @@ mod tests {
          DELETE FROM p_us WHERE id = 3;");
         let events: String = value(
         "SELECT string_agg(concat_ws('/', action, resource_id, table_name, coalesce(before_state, after_state)), ' ' ORDER BY event_id)
-         FROM audit.event",
+         FROM audit.row_event",
     );
         assert_eq!(
             events,
@@ -151,7 +151,7 @@ mod tests {
          SELECT audit.untrack('t'); DROP TABLE u;
          INSERT INTO t VALUES (1);");
         assert_eq!(value::<i64>("SELECT count(*) FROM audit.tracked_table"), 0);
-        assert_eq!(value::<i64>("SELECT count(*) FROM audit.event"), 0);
+        assert_eq!(value::<i64>("SELECT count(*) FROM audit.row_event"), 0);
     }
 
     #[pg_test]
@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(Tracking::parse(argument.as_bytes()).expect("it is JSON"), tracking);
         run("CREATE TABLE t (id int PRIMARY KEY, \"é😀\" text); SELECT audit.track('t', 't', mask => '{é😀}');
          INSERT INTO t VALUES (1, 'pw')");
-        assert_eq!(value::<String>("SELECT after_state ->> 'é😀' FROM audit.event"), "[masked]");
+        assert_eq!(value::<String>("SELECT after_state ->> 'é😀' FROM audit.row_event"), "[masked]");
     }
 
     #[pg_test]
@@ -193,14 +193,14 @@ mod tests {
             "SELECT bool_and(('x' || left(replace(event_id::text, '-', ''), 12))::bit(48)::bigint * 1000
                          + ('x' || substr(event_id::text, 16, 3))::bit(12)::int
                          = extract(epoch FROM occurred_at) * 1000000)
-         FROM audit.event",
+         FROM audit.row_event",
         );
         assert!(agree);
         let ordered: bool = value(
-            "SELECT array_agg(resource_id::int ORDER BY event_id) = array_agg(resource_id::int ORDER BY resource_id::int) FROM audit.event",
+            "SELECT array_agg(resource_id::int ORDER BY event_id) = array_agg(resource_id::int ORDER BY resource_id::int) FROM audit.row_event",
         );
         assert!(ordered);
-        let mine: bool = value("SELECT bool_and(transaction_id = pg_current_xact_id()) FROM audit.event");
+        let mine: bool = value("SELECT bool_and(transaction_id = pg_current_xact_id()) FROM audit.row_event");
         assert!(mine);
     }
 
@@ -238,7 +238,7 @@ mod tests {
         run(
             "CREATE TABLE t (id int PRIMARY KEY DEFERRABLE, v int); SELECT audit.track('t', 't'); INSERT INTO t VALUES (1, 1)",
         );
-        assert_eq!(value::<String>("SELECT resource_id FROM audit.event"), "1");
+        assert_eq!(value::<String>("SELECT resource_id FROM audit.row_event"), "1");
     }
 
     #[pg_test]
@@ -252,7 +252,7 @@ mod tests {
              ALTER TABLE t ADD again text GENERATED ALWAYS AS (reverse(last)) STORED;
              DELETE FROM t;");
         let images: String = value(
-            "SELECT string_agg(concat_ws('>', before_state, after_state), E'\n' ORDER BY event_id) FROM audit.event",
+            "SELECT string_agg(concat_ws('>', before_state, after_state), E'\n' ORDER BY event_id) FROM audit.row_event",
         );
         assert_eq!(
             images,

@@ -198,41 +198,6 @@ fn a_role_made_again_or_renamed_has_no_rights() {
 }
 
 #[test]
-fn capture_never_depends_on_the_enterprise_feature() {
-    let database = Database::create("enterprise");
-    let app = database.role("app", &["audit_reader", "audit_writer"]);
-    let mut owner = database.connect();
-    owner
-        .batch_execute(&format!(
-            "ALTER DATABASE {} SET audit.enterprise = off;
-             CREATE TABLE thing (id int PRIMARY KEY, organisation text);
-             SELECT audit.track('thing', 'thing', organisation_id => 'organisation');
-             GRANT ALL ON thing TO PUBLIC;
-             SELECT audit.set_organisation('o1', false);
-             SELECT audit.set_organisation('o2', true);
-             SELECT audit.grant_admin('u', organisation_id => o) FROM unnest('{{o1,o2,o3}}'::text[]) o;",
-            database.name
-        ))
-        .unwrap();
-    let mut client = database.connect_as(&app);
-    client
-        .batch_execute(
-            "SET audit.actor_id = 'u'; INSERT INTO thing VALUES (1, 'o1'), (2, 'o2'), (3, 'o3');
-             SELECT audit.record('a.b', 't', 'r', 'o1')",
-        )
-        .unwrap();
-    let captured: i64 = owner
-        .query_one("SELECT count(*) FROM audit.event WHERE organisation_id IS NOT NULL AND action NOT LIKE 'audit.%'", &[])
-        .unwrap()
-        .get(0);
-    assert_eq!(captured, 4);
-    assert_eq!(
-        texts(&mut client, "SELECT organisation_id FROM audit.event WHERE action NOT LIKE 'audit.%'"),
-        ["o2"]
-    );
-}
-
-#[test]
 fn a_dump_carries_who_reads_what() {
     let (database, _) = with_events("rights_dump", &[None, Some("o1"), Some("o2")], &[None]);
     let app = database.role("app", &["audit_reader", "audit_writer"]);
