@@ -19,6 +19,7 @@ use crate::pg::ddl_command::Command;
 use crate::pg::session;
 use crate::tracking::{Kind, Tracking};
 use crate::trail_state::{Part, State, Trigger};
+use crate::triggers::run_as_owner;
 
 /// A command that has begun.
 struct Begun {
@@ -121,12 +122,18 @@ pub fn end(command: &Command) -> Result<()> {
         all.drain(at..).next()
     });
     let Some(mut begun) = begun else { return Ok(()) };
-    let Some(after) = State::read() else {
+    let Some(mut after) = State::read() else {
         return match guard::allows_destruction() {
             true => Ok(()),
             false => Err(guard::indestructible("audit.event")),
         };
     };
+    if let Some((_, before)) = begun.told.last()
+        && always_again(before, &after)?
+        && let Some(now) = State::read()
+    {
+        after = now;
+    }
     let after = Rc::new(after);
     begun.tell(&after, command.renames_schema())?;
     // The command around it need not tell it again.
@@ -136,6 +143,26 @@ pub fn end(command: &Command) -> Result<()> {
         }
     });
     Ok(())
+}
+
+/// Makes triggers that were disabled and are enabled again fire always, if they have to: ENABLE TRIGGER ALL, as
+/// `pg_restore --disable-triggers` says in the end, forgets that. Whether there were any.
+fn always_again(before: &State, after: &State) -> Result<bool> {
+    let mut any = false;
+    for was in before.triggers.iter().filter(|trigger| trigger.enabled == b'D') {
+        let on_replica = || Tracking::parse(was.settings.as_ref()?).ok().map(|settings| settings.on_replica);
+        if after.trigger(was).is_some_and(|now| now.enabled == b'O')
+            && session::has_locked(was.table)
+            && (was.is_guard || own::is_own_table(was.table) || on_replica() == Some(true))
+        {
+            run_as_owner(
+                "SELECT format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', $1::regclass, $2)",
+                &[was.table.into(), was.name.as_str().into()],
+            )?;
+            any = true;
+        }
+    }
+    Ok(any)
 }
 
 /// A partition of the log, a column of a table or an object of the extension that is there no more.
@@ -149,13 +176,19 @@ fn refuse_destruction(before: &State, after: &State) -> Result<()> {
         let gone = now.into_iter().flat_map(|now| part.columns.iter().filter(|c| !now.columns.contains(c)));
         gone.map(|column| format!("column {column} of {}", to_utf8(&part.name)))
     });
+    // Without it, an event could be restored twice.
+    let lost_keys = before.parts.iter().filter(|part| {
+        let keeps = |now: &Part| now.table != part.table || now.has_key;
+        part.has_key && session::has_locked(part.table) && !after.parts.iter().all(keeps)
+    });
+    let lost_keys = lost_keys.map(|part| format!("the primary key of {}", to_utf8(&part.name)));
     let lost_members = before
         .members
         .iter()
         .filter(|(object, _)| !after.members.contains_key(object))
         .map(|(_, m)| m.name.clone());
     let lost = before.parts.iter().filter(lost_part).map(|part| to_utf8(&part.name));
-    for what in lost.chain(lost_columns).chain(lost_members) {
+    for what in lost.chain(lost_columns).chain(lost_keys).chain(lost_members) {
         destroyed(&what)?;
     }
     Ok(())

@@ -44,6 +44,8 @@ pub struct Part {
     pub shield: String,
     /// Whether it is a partition of the log.
     pub is_partition: bool,
+    /// Whether it has a primary key.
+    pub has_key: bool,
     /// Its columns' names.
     pub columns: Vec<String>,
 }
@@ -84,6 +86,7 @@ const PARTS: &CStr = c"
                    FROM pg_policy p WHERE p.polrelid = c.oid)),
            c.relowner,
            EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = $1 AND i.inhrelid = c.oid),
+           EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'p'),
            (SELECT string_agg(a.attname, ' ' ORDER BY a.attnum) FROM pg_attribute a
             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
     FROM pg_class c
@@ -129,7 +132,8 @@ impl State {
                 shield: text(&row, 3),
                 owner: row.oid(4),
                 is_partition: row.boolean(5).unwrap_or_default(),
-                columns: text(&row, 6).split(' ').map(str::to_owned).collect(),
+                has_key: row.boolean(6).unwrap_or_default(),
+                columns: text(&row, 7).split(' ').map(str::to_owned).collect(),
             });
         });
         query::read_now(MEMBERS, &[Parameter::Oid(Some(extension))], |row| {

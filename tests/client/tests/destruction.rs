@@ -106,6 +106,7 @@ fn nothing_of_the_trail_is_dropped_detached_or_rewritten() {
         "ALTER TABLE audit.event RENAME TO other".into(),
         "ALTER TABLE audit.event SET SCHEMA public".into(),
         "ALTER SCHEMA audit RENAME TO other".into(),
+        "ALTER TABLE audit.event_default DROP CONSTRAINT event_default_pkey".into(),
         format!("ALTER TABLE {month} SET UNLOGGED"),
         format!("ALTER TABLE {month} SET ACCESS METHOD heap, ALTER application_name TYPE varchar(3)"),
         "ALTER EXTENSION audit DROP TABLE audit.event_default".into(),

@@ -358,3 +358,38 @@ fn a_superusers_own_events_are_told_and_a_restores_are_not() {
     dba.batch_execute(&format!("SET row_security = off; SET check_function_bodies = off; {insert}")).unwrap();
     assert!(told(&database, &mut seen).is_empty());
 }
+
+#[test]
+fn triggers_that_fire_always_do_so_again() {
+    let database = Database::create("always");
+    let mut dba = database.connect();
+    dba.batch_execute(
+        "CREATE TABLE copied (id int PRIMARY KEY);
+         SELECT audit.track('copied', 'copied', on_replica => true);
+         CREATE TABLE plain (id int PRIMARY KEY);
+         SELECT audit.track('plain', 'plain');",
+    )
+    .unwrap();
+    // As pg_restore --disable-triggers does.
+    for table in ["copied", "plain", "audit.event", "audit.event_default", "audit.admin"] {
+        dba.batch_execute(&format!("ALTER TABLE {table} DISABLE TRIGGER ALL")).unwrap();
+        dba.batch_execute(&format!("ALTER TABLE {table} ENABLE TRIGGER ALL")).unwrap();
+    }
+    let modes = texts(
+        &mut dba,
+        "SELECT DISTINCT concat_ws(' ', tgrelid::regclass, tgenabled) FROM pg_trigger
+         WHERE tgfoid IN ('audit.capture()'::regprocedure, 'audit.guard()'::regprocedure) ORDER BY 1",
+    );
+    assert_eq!(
+        modes,
+        [
+            "audit.admin A",
+            "audit.admin_source A",
+            "audit.event A",
+            "audit.event_default A",
+            "audit.organisation A",
+            "copied A",
+            "plain O"
+        ]
+    );
+}
