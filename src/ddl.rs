@@ -14,7 +14,7 @@ use crate::pg::ddl_command::Change;
 use crate::pg::row::{OpenRelation, TriggerInfo};
 use crate::pg::session;
 use crate::tracking::{Kind, Tracking};
-use crate::triggers::{self, run_as_owner};
+use crate::triggers;
 use crate::unresolved::{Problem, Unresolved};
 
 thread_local! {
@@ -67,14 +67,7 @@ fn guard_new_partitions() -> Result<()> {
         return Ok(());
     }
     for partition in triggers::partitions_of_the_log()?.into_iter().filter(|table| is_being_altered(*table)) {
-        for query in [
-            "SELECT format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', $1::regclass)",
-            "SELECT format('CREATE OR REPLACE TRIGGER %I BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s
-                            FOR EACH STATEMENT EXECUTE FUNCTION audit.guard()', '!audit_statement_guard', $1::regclass)",
-            "SELECT format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', $1::regclass, '!audit_statement_guard')",
-        ] {
-            run_as_owner(query, &[partition.into()])?;
-        }
+        triggers::guard_partition(partition)?;
     }
     Ok(())
 }

@@ -1,10 +1,12 @@
 //! What keeps the log and the extension from being edited, truncated or dropped.
 
-use pgrx::{PgSqlErrorCode, pg_sys};
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{PgLogLevel, PgSqlErrorCode, pg_sys};
 
-use crate::error::{Error, Result};
-use crate::own::{self, Told};
-use crate::pg::{catalog, session};
+use crate::error::{Error, Result, in_server_encoding};
+use crate::own;
+use crate::pg::catalog::{self, to_utf8};
+use crate::pg::session;
 use crate::settings;
 
 /// Refuses a statement on the log, or a row of it. A superuser may insert: silently what comes back from a dump, otherwise
@@ -24,14 +26,22 @@ pub fn write(is_insert: bool, table: pg_sys::Oid) -> Result<()> {
     if own::is_restored() {
         return Ok(());
     }
-    own::tell(Told {
-        action: "audit.guard.disabled",
-        resource_type: "table",
-        name: &catalog::qualified_name(table),
-        before: None,
-        after: None,
-        reason: Some("a superuser inserted events".into()),
-    })
+    disabled("table", &catalog::qualified_name(table), "a superuser inserted events".into())
+}
+
+/// Leaves the event of a guard that is off or passed by, and a line in the server's log: whoever switches a guard of the log off
+/// can take the event away next.
+pub fn disabled(resource_type: &'static str, name: &[u8], reason: String) -> Result<()> {
+    log(&format!("audit.guard.disabled: {resource_type} {}: {reason}", to_utf8(name)));
+    own::tell_guard("audit.guard.disabled", resource_type, name, reason)
+}
+
+/// Tells the server's log, and who did it.
+pub fn log(message: &str) {
+    let role = to_utf8(&catalog::role_name(session::outer_role()));
+    ErrorReport::new(PgSqlErrorCode::ERRCODE_WARNING, in_server_encoding(message), "audit")
+        .set_detail(in_server_encoding(&format!("Role {role}.")))
+        .report(PgLogLevel::LOG);
 }
 
 /// Whether a superuser said that the log or the extension may be destroyed in this session.

@@ -1,6 +1,6 @@
 //! `CALL audit.maintain()`: partitions for the months ahead, and the catch-all emptied into its months.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::time::Instant;
 
 use pgrx::pg_sys;
@@ -11,6 +11,7 @@ use crate::ddl::run_ddl;
 use crate::error::{Error, Result};
 use crate::pg::scope::{Commits, as_extension_owner, with_settings};
 use crate::pg::{catalog, locks};
+use crate::triggers;
 
 /// How many months are made ahead of the current one.
 const MONTHS_AHEAD: i32 = 3;
@@ -119,7 +120,6 @@ fn make_month(month: &str) -> Result<()> {
         "SELECT format('COMMENT ON TABLE audit.%I IS %L', 'event_' || $1,
                        'Events of ' || to_char(to_date($1, 'YYYY_MM'), 'FMMonth YYYY') || ' (UTC)')",
     )?;
-    command("SELECT format('ALTER TABLE audit.%I ENABLE ROW LEVEL SECURITY', 'event_' || $1)")?;
     // Default privileges may have granted something.
     command(
         "SELECT DISTINCT format('REVOKE ALL ON audit.%I FROM %s', c.relname,
@@ -127,13 +127,8 @@ fn make_month(month: &str) -> Result<()> {
          FROM pg_class c, aclexplode(c.relacl) a
          WHERE c.oid = format('audit.%I', 'event_' || $1)::regclass AND a.grantee <> c.relowner",
     )?;
-    command(
-        "SELECT format('CREATE TRIGGER \"!audit_statement_guard\" BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON audit.%I
-                        FOR EACH STATEMENT EXECUTE FUNCTION audit.guard()', 'event_' || $1)",
-    )?;
-    command(
-        "SELECT format('ALTER TABLE audit.%I ENABLE ALWAYS TRIGGER \"!audit_statement_guard\"', 'event_' || $1)",
-    )?;
+    let partition = own_table(&CString::new(format!("event_{month}")).unwrap_or_default())?;
+    triggers::guard_partition(partition)?;
     lock_catch_all(month)?;
     moving(|| {
         command(

@@ -59,6 +59,16 @@ pub fn tell(told: Told<'_>) -> Result<()> {
     .map(drop)
 }
 
+/// Leaves the event of a guard, and what was done to it.
+pub fn tell_guard(
+    action: &'static str,
+    resource_type: &'static str,
+    name: &[u8],
+    reason: String,
+) -> Result<()> {
+    tell(Told { action, resource_type, name, before: None, after: None, reason: Some(reason) })
+}
+
 /// Leaves the event of a table's settings: they are new, others or gone. None where they are as they were.
 pub fn tell_tracking(table: pg_sys::Oid, before: Option<&Tracking>, after: Option<&Tracking>) -> Result<()> {
     let (before, after) = (before.map(Tracking::shown), after.map(Tracking::shown));
@@ -72,11 +82,6 @@ pub fn tell_tracking(table: pg_sys::Oid, before: Option<&Tracking>, after: Optio
     };
     let name = catalog::qualified_name(table);
     tell(Told { action, resource_type: "table", name: &name, before, after, reason: None })
-}
-
-/// Whether a table is the audit system's own.
-pub fn is_own_table(table: pg_sys::Oid) -> bool {
-    catalog::is_in_own_schema(table)
 }
 
 /// Whether the row at hand comes back from a dump, in which its event is, too: a superuser writes it, by no function of the

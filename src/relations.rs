@@ -9,7 +9,6 @@ use pgrx::{PgSqlErrorCode, pg_sys};
 
 use crate::columns::{Step, resolve};
 use crate::error::{Error, Result};
-use crate::own;
 use crate::pg::catalog;
 use crate::pg::encode::Encoder;
 use crate::pg::lookup::Lookup;
@@ -245,7 +244,7 @@ fn compile(call: &TriggerCall<'_>, relation: Relation<'_>) -> Result<Plan> {
         project_id,
         partition_of: ancestors.last().copied().filter(|_| call.row_trigger() == RowTrigger::Inherited),
         ancestors,
-        own: own::is_own_table(relation.oid()),
+        own: catalog::is_in_own_schema(relation.oid()),
         _memory: memory,
     })
 }

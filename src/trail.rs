@@ -7,19 +7,18 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::{PgLogLevel, PgSqlErrorCode, pg_sys};
+use pgrx::pg_sys;
 
 use crate::ddl;
-use crate::error::{Result, in_server_encoding};
+use crate::error::Result;
 use crate::guard;
 use crate::own::{self, Told};
 use crate::pg::catalog::{self, to_utf8};
 use crate::pg::ddl_command::Command;
 use crate::pg::session;
-use crate::tracking::{Kind, Tracking};
+use crate::tracking::Kind;
 use crate::trail_state::{Part, State, Trigger};
-use crate::triggers::run_as_owner;
+use crate::triggers;
 
 /// A command that has begun.
 struct Begun {
@@ -30,19 +29,6 @@ struct Begun {
     /// How the trail was when all that it had done was told, and in which subtransaction that was. The last counts; those
     /// before it do again when a savepoint is rolled back.
     told: Vec<(pg_sys::SubTransactionId, Rc<State>)>,
-}
-
-impl Begun {
-    /// Refuses or tells what it did until `now`.
-    fn tell(&mut self, now: &Rc<State>, renames_schema: bool) -> Result<()> {
-        if let Some((_, before)) = self.told.last() {
-            refuse_destruction(before, now)?;
-            tell_guards(before, now)?;
-            tell_tracking(before, now, renames_schema)?;
-        }
-        self.told.push((session::subtransaction(), Rc::clone(now)));
-        Ok(())
-    }
 }
 
 thread_local! {
@@ -71,22 +57,28 @@ pub fn begin(command: &Command) -> Result<()> {
     if ddl::is_quiet() || session::is_in_extension_script() {
         return Ok(());
     }
-    refuse_before(command)?;
-    // Nobody is called after DROP EXTENSION.
+    // It takes the event triggers along, so that nobody is asked afterwards.
+    if command.drops_own_extension() {
+        return allow_before("extension audit");
+    }
+    // It commits before anybody is asked.
+    let detached_from = command.detaches_concurrently();
+    if detached_from.is_some() && detached_from == catalog::own_table(c"event") {
+        allow_before("a partition of audit.event")?;
+    }
     if command.may_change_the_trail()
-        && !command.drops_own_extension()
         && let Some(now) = State::read()
     {
         let now = Rc::new(now);
         // What the command around this one has done so far is its doing.
-        let outer = BEGUN.with_borrow_mut(Vec::pop);
-        if let Some(mut outer) = outer {
-            outer.tell(&now, false)?;
-            BEGUN.with_borrow_mut(|all| all.push(outer));
+        let outer = BEGUN.with_borrow(|all| all.last()?.told.last().map(|(_, before)| Rc::clone(before)));
+        if let Some(before) = outer {
+            tell(&before, &now, false)?;
+            told_so_far(&now);
         }
         let begun = Begun {
             command: command.id(),
-            commits: command.detaches_concurrently().is_some(),
+            commits: detached_from.is_some(),
             told: vec![(session::subtransaction(), now)],
         };
         BEGUN.with_borrow_mut(|all| all.push(begun));
@@ -94,24 +86,23 @@ pub fn begin(command: &Command) -> Result<()> {
     Ok(())
 }
 
-/// Refuses what takes this extension's event triggers along, so that nobody is asked afterwards, and what commits before
-/// they are.
-fn refuse_before(command: &Command) -> Result<()> {
-    let what = if command.drops_own_extension() {
-        "extension audit".to_owned()
-    } else if let Some(table) = command.detaches_concurrently()
-        && Some(table) == catalog::own_table(c"event")
-    {
-        "a partition of audit.event".to_owned()
-    } else {
-        return Ok(());
-    };
+/// Refuses what is to be dropped or detached. Otherwise the server's log says so: the audit log may be gone with the next
+/// commit.
+fn allow_before(what: &str) -> Result<()> {
     if !guard::allows_destruction() {
-        return Err(guard::indestructible(&what));
+        return Err(guard::indestructible(what));
     }
-    // The log may be gone with the next commit: the server's log is what stays.
-    log(&format!("{what} is dropped or detached: audit.allow_destruction is on"));
+    guard::log(&format!("{what} is dropped or detached: audit.allow_destruction is on"));
     Ok(())
+}
+
+/// The innermost command need not tell again what it or one inside it did until `now`.
+fn told_so_far(now: &Rc<State>) {
+    BEGUN.with_borrow_mut(|all| {
+        if let Some(innermost) = all.last_mut() {
+            innermost.told.push((session::subtransaction(), Rc::clone(now)));
+        }
+    });
 }
 
 /// Called after each DDL command: refuses or tells what it did.
@@ -121,28 +112,28 @@ pub fn end(command: &Command) -> Result<()> {
         // What is above it ended with an error that somebody caught.
         all.drain(at..).next()
     });
-    let Some(mut begun) = begun else { return Ok(()) };
+    let Some((_, before)) = begun.and_then(|mut begun| begun.told.pop()) else { return Ok(()) };
     let Some(mut after) = State::read() else {
         return match guard::allows_destruction() {
             true => Ok(()),
             false => Err(guard::indestructible("audit.event")),
         };
     };
-    if let Some((_, before)) = begun.told.last()
-        && always_again(before, &after)?
+    if always_again(&before, &after)?
         && let Some(now) = State::read()
     {
         after = now;
     }
-    let after = Rc::new(after);
-    begun.tell(&after, command.renames_schema())?;
-    // The command around it need not tell it again.
-    BEGUN.with_borrow_mut(|all| {
-        if let Some(outer) = all.last_mut() {
-            outer.told.push((session::subtransaction(), after));
-        }
-    });
+    tell(&before, &after, command.renames_schema())?;
+    told_so_far(&Rc::new(after));
     Ok(())
+}
+
+/// Refuses or tells what differs.
+fn tell(before: &State, after: &State, renames_schema: bool) -> Result<()> {
+    refuse_destruction(before, after)?;
+    tell_guards(before, after)?;
+    tell_tracking(before, after, renames_schema)
 }
 
 /// Makes triggers that were disabled and are enabled again fire always, if they have to: ENABLE TRIGGER ALL, as
@@ -150,15 +141,13 @@ pub fn end(command: &Command) -> Result<()> {
 fn always_again(before: &State, after: &State) -> Result<bool> {
     let mut any = false;
     for was in before.triggers.iter().filter(|trigger| trigger.enabled == b'D') {
-        let on_replica = || Tracking::parse(was.settings.as_ref()?).ok().map(|settings| settings.on_replica);
         if after.trigger(was).is_some_and(|now| now.enabled == b'O')
             && session::has_locked(was.table)
-            && (was.is_guard || own::is_own_table(was.table) || on_replica() == Some(true))
+            && (was.is_guard
+                || catalog::is_in_own_schema(was.table)
+                || was.tracking().is_some_and(|tracking| tracking.on_replica))
         {
-            run_as_owner(
-                "SELECT format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', $1::regclass, $2)",
-                &[was.table.into(), was.name.as_str().into()],
-            )?;
+            triggers::enable(was.table, &was.name, "ENABLE", "ALWAYS")?;
             any = true;
         }
     }
@@ -167,29 +156,24 @@ fn always_again(before: &State, after: &State) -> Result<bool> {
 
 /// A partition of the log, a column of a table or an object of the extension that is there no more.
 fn refuse_destruction(before: &State, after: &State) -> Result<()> {
-    let lost_part = |part: &&Part| {
-        let now = after.parts.iter().find(|now| now.table == part.table);
-        session::has_locked(part.table) && now.is_none_or(|now| part.is_partition && !now.is_partition)
-    };
-    let lost_columns = before.parts.iter().flat_map(|part| {
-        let now = after.parts.iter().find(|now| now.table == part.table);
-        let gone = now.into_iter().flat_map(|now| part.columns.iter().filter(|c| !now.columns.contains(c)));
-        gone.map(|column| format!("column {column} of {}", to_utf8(&part.name)))
-    });
-    // Without it, an event could be restored twice.
-    let lost_keys = before.parts.iter().filter(|part| {
-        let keeps = |now: &Part| now.table != part.table || now.has_key;
-        part.has_key && session::has_locked(part.table) && !after.parts.iter().all(keeps)
-    });
-    let lost_keys = lost_keys.map(|part| format!("the primary key of {}", to_utf8(&part.name)));
-    let lost_members = before
-        .members
-        .iter()
-        .filter(|(object, _)| !after.members.contains_key(object))
-        .map(|(_, m)| m.name.clone());
-    let lost = before.parts.iter().filter(lost_part).map(|part| to_utf8(&part.name));
-    for what in lost.chain(lost_columns).chain(lost_keys).chain(lost_members) {
-        destroyed(&what)?;
+    for part in before.parts.iter().filter(|part| session::has_locked(part.table)) {
+        let name = to_utf8(&part.name);
+        let Some(now) = after.part(part.table).filter(|now| now.is_partition || !part.is_partition) else {
+            destroyed(&name)?;
+            continue;
+        };
+        for column in part.columns.iter().filter(|column| !now.columns.contains(column)) {
+            destroyed(&format!("column {column} of {name}"))?;
+        }
+        // Without it, an event could be restored twice.
+        if part.has_key && !now.has_key {
+            destroyed(&format!("the primary key of {name}"))?;
+        }
+    }
+    for (object, member) in &before.members {
+        if !after.members.contains_key(object) {
+            destroyed(&member.name)?;
+        }
     }
     Ok(())
 }
@@ -199,24 +183,11 @@ pub fn destroyed(what: &str) -> Result<()> {
     if !guard::allows_destruction() {
         return Err(guard::indestructible(what));
     }
-    disabled("setting", b"audit.allow_destruction", format!("{what} was dropped, detached or rewritten"))
-}
-
-/// Leaves the event, and a line in the server's log: whoever switches a guard of the log off can take the event away next.
-fn disabled(resource_type: &'static str, name: &[u8], reason: String) -> Result<()> {
-    log(&format!("audit.guard.disabled: {resource_type} {}: {reason}", to_utf8(name)));
-    tell_guard("audit.guard.disabled", resource_type, name, reason)
-}
-
-fn tell_guard(action: &'static str, resource_type: &'static str, name: &[u8], reason: String) -> Result<()> {
-    own::tell(Told { action, resource_type, name, before: None, after: None, reason: Some(reason) })
-}
-
-fn log(message: &str) {
-    let role = to_utf8(&catalog::role_name(session::outer_role()));
-    ErrorReport::new(PgSqlErrorCode::ERRCODE_WARNING, in_server_encoding(message), "audit")
-        .set_detail(in_server_encoding(&format!("Role {role}.")))
-        .report(PgLogLevel::LOG);
+    guard::disabled(
+        "setting",
+        b"audit.allow_destruction",
+        format!("{what} was dropped, detached or rewritten"),
+    )
 }
 
 /// Guards of the log that are off now, row-level security that is not what it was, functions that are others.
@@ -228,26 +199,25 @@ fn tell_guards(before: &State, after: &State) -> Result<()> {
             && !session::is_under_restore_settings()
         {
             let reason = format!("trigger {} is always enabled again", guard.name);
-            tell_guard("audit.guard.enabled", "table", &guard.table_name, reason)?;
+            own::tell_guard("audit.guard.enabled", "table", &guard.table_name, reason)?;
         }
     }
     for guard in before.triggers.iter().filter(|trigger| trigger.is_guard && trigger.enabled == b'A') {
         let now = after.trigger(guard);
-        if after.parts.iter().any(|part| part.table == guard.table)
+        if after.part(guard.table).is_some()
             && now.is_none_or(|now| now.enabled != b'A')
             && session::has_locked(guard.table)
         {
             let what = if now.is_some() { "not always enabled" } else { "dropped" };
-            disabled("table", &guard.table_name, format!("trigger {} is {what}", guard.name))?;
+            guard::disabled("table", &guard.table_name, format!("trigger {} is {what}", guard.name))?;
         }
     }
     for part in &before.parts {
-        let now = after.parts.iter().find(|now| now.table == part.table);
         // Where there was none, nothing is lost: a restore switches it on after it has attached a partition.
         let is_other =
             |now: &Part| now.owner != part.owner || part.shield != "f" && now.shield != part.shield;
-        if now.is_some_and(is_other) && session::has_locked(part.table) {
-            disabled(
+        if after.part(part.table).is_some_and(is_other) && session::has_locked(part.table) {
+            guard::disabled(
                 "table",
                 &part.name,
                 "the owner, row-level security or its policies were changed".into(),
@@ -257,7 +227,7 @@ fn tell_guards(before: &State, after: &State) -> Result<()> {
     for (object, member) in &before.members {
         if after.members.get(object).is_some_and(|now| now.state != member.state) {
             let name = member.name.trim_start_matches("function ");
-            disabled("function", name.as_bytes(), "the function was replaced or altered".into())?;
+            guard::disabled("function", name.as_bytes(), "the function was replaced or altered".into())?;
         }
     }
     Ok(())
@@ -273,9 +243,7 @@ fn tell_tracking(before: &State, after: &State, renames_schema: bool) -> Result<
         if !(is_ours || renames_schema) {
             continue;
         }
-        let Some(settings) =
-            triggers.iter().find_map(|trigger| Tracking::parse(trigger.settings.as_ref()?).ok())
-        else {
+        let Some(settings) = triggers.iter().find_map(|trigger| trigger.tracking()) else {
             continue;
         };
         let told = |action, name, reason: String| {
@@ -331,12 +299,12 @@ pub fn rewritten(table: pg_sys::Oid) -> Result<()> {
         return Ok(());
     }
     let Some(state) = State::read() else { return Ok(()) };
-    if let Some(part) = state.parts.iter().find(|part| part.table == table) {
+    if let Some(part) = state.part(table) {
         return destroyed(&to_utf8(&part.name));
     }
     let tracked =
         state.triggers.iter().find(|trigger| trigger.table == table && trigger.name == Kind::Row.name());
-    let Some(settings) = tracked.and_then(|trigger| Tracking::parse(trigger.settings.as_ref()?).ok()) else {
+    let Some(settings) = tracked.and_then(Trigger::tracking) else {
         return Ok(());
     };
     own::tell(Told {

@@ -8,6 +8,7 @@ use pgrx::pg_sys;
 
 use crate::pg::catalog::{self, to_utf8};
 use crate::pg::query::{self, Found, Parameter};
+use crate::tracking::Tracking;
 
 /// A trigger of a tracked table, or a guard of the log.
 pub struct Trigger {
@@ -22,13 +23,18 @@ pub struct Trigger {
     /// Whether it guards the log.
     pub is_guard: bool,
     /// Its argument.
-    pub settings: Option<Vec<u8>>,
+    settings: Option<Vec<u8>>,
 }
 
 impl Trigger {
     /// Whether it fires for ordinary writes.
     pub fn is_on(&self) -> bool {
         matches!(self.enabled, b'O' | b'A')
+    }
+
+    /// The settings that it carries; `None` where it carries none, or they are damaged.
+    pub fn tracking(&self) -> Option<Tracking> {
+        Tracking::parse(self.settings.as_ref()?).ok()
     }
 }
 
@@ -141,6 +147,11 @@ impl State {
             state.members.insert((row.oid(1).to_u32(), row.oid(2).to_u32()), member);
         });
         Some(state)
+    }
+
+    /// The extension's table or the partition with this OID.
+    pub fn part(&self, table: pg_sys::Oid) -> Option<&Part> {
+        self.parts.iter().find(|part| part.table == table)
     }
 
     /// The trigger of the same table and name, with the same function.

@@ -198,10 +198,28 @@ pub fn make(target: pg_sys::Oid, kind: Kind, argument: &str, able: &str, mode: &
                        $1, $2, $3::regclass, $4, CASE WHEN $5 <> '' THEN quote_literal($5) ELSE '' END)",
         &[kind.name().into(), events.into(), target.into(), level.into(), argument.into()],
     )?;
+    enable(target, kind.name(), able, mode)
+}
+
+/// `ALTER TABLE … <able> <mode> TRIGGER`.
+pub fn enable(table: pg_sys::Oid, trigger: &str, able: &str, mode: &str) -> Result<()> {
     run_as_owner(
         "SELECT format('ALTER TABLE %s %s %s TRIGGER %I', $1::regclass, $2, $3, $4)",
-        &[target.into(), able.into(), mode.into(), kind.name().into()],
+        &[table.into(), able.into(), mode.into(), trigger.into()],
     )
+}
+
+/// Gives a partition of the log what PostgreSQL does not: row-level security without a policy, and the statement guard. The
+/// row guard it copies.
+pub fn guard_partition(table: pg_sys::Oid) -> Result<()> {
+    const GUARD: &str = "!audit_statement_guard";
+    run_as_owner("SELECT format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', $1::regclass)", &[table.into()])?;
+    run_as_owner(
+        "SELECT format('CREATE OR REPLACE TRIGGER %I BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s
+                        FOR EACH STATEMENT EXECUTE FUNCTION audit.guard()', $2, $1::regclass)",
+        &[table.into(), GUARD.into()],
+    )?;
+    enable(table, GUARD, "ENABLE", "ALWAYS")
 }
 
 /// Runs the commands that `query` puts together, one a row, with the extension owner's rights.

@@ -237,3 +237,24 @@ fn the_servers_log_keeps_what_the_audit_log_cannot() {
     dba.batch_execute("DROP EXTENSION audit; CREATE EXTENSION audit; CREATE TABLE t (); DROP TABLE t")
         .unwrap();
 }
+
+#[test]
+fn what_a_function_catches_does_not_hide_the_command_around_it() {
+    let (_database, mut dba, _) = with_events("caught");
+    dba.batch_execute(
+        "CREATE TABLE public.other (a int);
+         CREATE FUNCTION public.catches() RETURNS boolean LANGUAGE plpgsql AS $$
+         BEGIN
+             BEGIN
+                 ALTER TABLE public.other RENAME a TO b;
+             EXCEPTION WHEN OTHERS THEN NULL; END;
+             RETURN true;
+         END $$",
+    )
+    .unwrap();
+    let (code, message, hint) = refused(dba.batch_execute(
+        "ALTER TABLE audit.event_default DROP CONSTRAINT event_default_pkey, ADD CONSTRAINT c CHECK (public.catches())",
+    ));
+    assert_eq!(code, SqlState::INSUFFICIENT_PRIVILEGE, "{message}");
+    assert!(hint.contains(HINT), "{hint}");
+}
