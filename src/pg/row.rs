@@ -144,21 +144,9 @@ impl<'a> Relation<'a> {
 
     /// The positions, from zero, of the primary key's columns in key order; empty without a primary key.
     pub fn primary_key(&self) -> Vec<usize> {
-        // SAFETY: the relation is open; its indexes are opened and closed here, and indkey holds indnkeyatts key
-        // columns. RelationGetPrimaryKeyIndex would not tell of a deferrable key.
-        unsafe {
-            let key = index_oids(self.as_ptr()).into_iter().find_map(|oid| {
-                let index = pg_sys::index_open(oid, pg_sys::AccessShareLock as i32);
-                let description = &*(*index).rd_index;
-                let columns = description.indkey.values.as_slice(description.indnkeyatts as usize);
-                let key = description
-                    .indisprimary
-                    .then(|| columns.iter().map(|attnum| *attnum as usize - 1).collect());
-                pg_sys::index_close(index, pg_sys::AccessShareLock as i32);
-                key
-            });
-            key.unwrap_or_default()
-        }
+        // SAFETY: the relation is open. The indexes' rows are read from the catalogue without locks, as the table is: one that
+        // somebody is building anew would be waited for. RelationGetPrimaryKeyIndex would not tell of a deferrable key.
+        unsafe { index_oids(self.as_ptr()).into_iter().find_map(|index| primary_key_columns(index)).unwrap_or_default() }
     }
 }
 
@@ -171,6 +159,26 @@ pub(super) unsafe fn index_oids(relation: pg_sys::Relation) -> Vec<pg_sys::Oid> 
     unsafe {
         let list = pg_sys::RelationGetIndexList(relation);
         cells(list).iter().map(|cell| cell.oid_value).collect()
+    }
+}
+
+/// The positions, from zero, of the columns of an index, if it is a primary key's.
+fn primary_key_columns(index: pg_sys::Oid) -> Option<Vec<usize>> {
+    // SAFETY: a syscache look-up, released after its last use; the tuple is a pg_index row, whose indkey holds indnkeyatts key
+    // columns.
+    unsafe {
+        let tuple =
+            pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::INDEXRELID as i32, pg_sys::Datum::from(index));
+        if tuple.is_null() {
+            return None;
+        }
+        let form: *const pg_sys::FormData_pg_index = pg_sys::heap_tuple_get_struct(tuple);
+        let columns = (*form).indisprimary.then(|| {
+            let columns = (*form).indkey.values.as_slice((*form).indnkeyatts as usize);
+            columns.iter().map(|attnum| *attnum as usize - 1).collect()
+        });
+        pg_sys::ReleaseSysCache(tuple);
+        columns
     }
 }
 

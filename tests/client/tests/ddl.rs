@@ -187,10 +187,13 @@ fn ddl_waits_for_no_other_tables_ddl() {
          SELECT audit.track('a', 'a', mask => '{s}'), audit.track('b', 'b', mask => '{s}')",
     )
     .unwrap();
-    busy.batch_execute("BEGIN; ALTER TABLE a RENAME s TO x").unwrap();
+    busy.batch_execute("BEGIN; ALTER TABLE a RENAME s TO x; REINDEX INDEX a_pkey").unwrap();
     let mut other = database.connect();
     other
-        .batch_execute("SET lock_timeout = '2s'; ALTER TABLE c ADD x int; ALTER TABLE b RENAME s TO y; INSERT INTO b VALUES (1, 'hush')")
+        .batch_execute(
+            "SET lock_timeout = '2s'; ALTER TABLE c ADD x int; ALTER TABLE b RENAME s TO y; INSERT INTO b VALUES (1, 'hush');
+             CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'; DROP FUNCTION f()",
+        )
         .unwrap();
     busy.batch_execute("INSERT INTO a VALUES (1, 'hush'); COMMIT").unwrap();
     let locks: i64 = {
