@@ -74,6 +74,17 @@ pub fn resolve(
     path: &str,
     attnums: &BTreeMap<String, usize>,
 ) -> Result<Vec<Step>, Problem> {
+    walk(table, columns, path, attnums, |_| ())
+}
+
+/// The same; tells `visit` each table, besides `table`, whose columns and keys it looks at.
+pub fn walk(
+    table: pg_sys::Oid,
+    columns: &[Option<Attribute>],
+    path: &str,
+    attnums: &BTreeMap<String, usize>,
+    mut visit: impl FnMut(pg_sys::Oid),
+) -> Result<Vec<Step>, Problem> {
     // A column's name may have dots in it.
     if let Some((position, label)) =
         find(columns, path, path, attnums).filter(|(_, label)| !path.contains('.') || label == path)
@@ -96,6 +107,7 @@ pub fn resolve(
         // Of several foreign keys the one that leads on.
         let mut keys = foreign_keys(last.table, last.position);
         let next = keys.iter().enumerate().find_map(|(number, key)| {
+            visit(key.table);
             let columns = OpenRelation::peek(key.table)?.relation().attributes();
             let (position, label) = find(&columns, name, way, attnums)?;
             Some((number, Step { table: key.table, position, label, key: None }))

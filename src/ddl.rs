@@ -7,6 +7,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::error::{Error, Result};
+use crate::fits::{self, Fit};
 use crate::own;
 use crate::pg::catalog;
 use crate::pg::command::run_each;
@@ -47,7 +48,9 @@ pub fn follow(change: &Change) -> Result<()> {
     if QUIET.get() {
         return Ok(());
     }
-    refuse_foreign_triggers()?;
+    if change.brings_triggers {
+        refuse_foreign_triggers()?;
+    }
     // Only then: a restore makes each partition's triggers itself.
     if change.attached {
         triggers::refuse_foreign_partitions(triggers::brought_by_command(&change.attached_name)?)?;
@@ -80,45 +83,74 @@ pub fn follow_altered(takes_away: bool, of_meaning: bool) -> Result<()> {
     let Some(function) = catalog::capture_function() else {
         return Ok(());
     };
-    for table in triggers::tables(function)? {
-        let Some(open) = OpenRelation::peek(table) else { continue };
-        let ours = open.relation().triggers(function);
-        let columns = open.relation().attributes();
-        let primary_key = open.relation().primary_key();
-        let (altered, permanent) = (open.is_being_altered(), open.relation().is_permanent());
-        drop(open);
-        if altered {
-            check_table(table, &ours, permanent)?;
+    let fits = |fit: &Fit| !(takes_away && fit.awaits_foreign_key || of_meaning && fit.has_conditions);
+    for table in triggers::tables(function) {
+        if fits::is_known(table, fits) {
+            continue;
         }
-        for trigger in ours.iter().filter(|trigger| !trigger.is_clone) {
-            // A damaged argument is told by the next write, which it makes fail.
-            let Some(tracking) = trigger.argument.as_ref().and_then(|json| Tracking::parse(json).ok()) else {
-                continue;
-            };
-            let resolved = tracking.resolved(table, &columns, &primary_key);
-            if trigger.for_row
-                && (altered || of_meaning)
-                && let Ok(resolved) = &resolved
-            {
-                resolved.understands_conditions(table).map_err(|unresolved| refused(table, &unresolved))?;
-            }
-            match resolved {
-                Ok(resolved) if resolved == tracking => {}
-                Ok(resolved) if altered || resolved.leads_through_altered_tables(table, &columns) => {
-                    bring_up_to_date(table, trigger, &resolved)?;
-                    if trigger.for_row {
-                        own::tell_tracking(table, Some(&tracking), Some(&resolved))?;
-                    }
-                }
-                Err(unresolved) if !takes_away && unresolved.problem.awaits_foreign_key(table) => {}
-                Err(unresolved) if altered || is_being_altered(unresolved.problem.table()) => {
-                    return Err(refused(table, &unresolved));
-                }
-                _ => {}
-            }
+        let changes = fits::changes();
+        if let Some(fit) = follow_table(table, function, takes_away, of_meaning)? {
+            fits::remember(table, fit, changes);
         }
     }
     Ok(())
+}
+
+/// Does so for one table. `None` where its settings do not fit it, for which somebody else has to care.
+fn follow_table(
+    table: pg_sys::Oid,
+    function: pg_sys::Oid,
+    takes_away: bool,
+    of_meaning: bool,
+) -> Result<Option<Fit>> {
+    let Some(open) = OpenRelation::peek(table) else { return Ok(None) };
+    let ours = open.relation().triggers(function);
+    let columns = open.relation().attributes();
+    let primary_key = open.relation().primary_key();
+    let (altered, permanent) = (open.is_being_altered(), open.relation().is_permanent());
+    drop(open);
+    if altered {
+        check_table(table, &ours, permanent)?;
+    }
+    let mut fit = Some(Fit::default());
+    for trigger in ours.iter().filter(|trigger| !trigger.is_clone) {
+        // A damaged argument is told by the next write, which it makes fail.
+        let Some(tracking) = trigger.argument.as_ref().and_then(|json| Tracking::parse(json).ok()) else {
+            continue;
+        };
+        let resolved = tracking.resolved(table, &columns, &primary_key);
+        if trigger.for_row
+            && (altered || of_meaning)
+            && let Ok(resolved) = &resolved
+        {
+            resolved.understands_conditions(table).map_err(|unresolved| refused(table, &unresolved))?;
+        }
+        let along = tracking.along(table, &columns);
+        let mut awaits_foreign_key = false;
+        match resolved {
+            Ok(resolved) if resolved == tracking => {}
+            Ok(resolved) if along.iter().any(|table| is_being_altered(*table)) => {
+                bring_up_to_date(table, trigger, &resolved)?;
+                if trigger.for_row {
+                    own::tell_tracking(table, Some(&tracking), Some(&resolved))?;
+                }
+                fit = None;
+            }
+            Err(unresolved) if !takes_away && unresolved.problem.awaits_foreign_key(table) => {
+                awaits_foreign_key = true;
+            }
+            Err(unresolved) if altered || is_being_altered(unresolved.problem.table()) => {
+                return Err(refused(table, &unresolved));
+            }
+            _ => fit = None,
+        }
+        if let Some(fit) = &mut fit {
+            fit.along.extend(along);
+            fit.awaits_foreign_key |= awaits_foreign_key;
+            fit.has_conditions |= tracking.rules.iter().any(|rule| rule.condition.is_some());
+        }
+    }
+    Ok(fit)
 }
 
 /// Whether this transaction has locked the table as DDL does.

@@ -10,6 +10,7 @@ pub mod capture;
 pub mod columns;
 pub mod ddl;
 pub mod error;
+pub mod fits;
 pub mod guard;
 pub mod health;
 pub mod log;

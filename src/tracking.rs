@@ -4,13 +4,13 @@
 //! drops them, and PostgreSQL tells every backend when they change. The JSON is ASCII, whatever the database's
 //! encoding.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use pgrx::{PgSqlErrorCode, pg_sys};
 use serde::{Deserialize, Serialize};
 
 use crate::actions::{Operations, Rule, place};
-use crate::columns::{find, renamed, resolve};
+use crate::columns::{find, renamed, resolve, walk};
 use crate::pg::catalog;
 use crate::pg::caught::Mistake;
 use crate::pg::condition::Condition;
@@ -372,14 +372,16 @@ impl Tracking {
         with_generated(&[&self.mask[..], &self.exclude].concat(), columns, generated)
     }
 
-    /// Whether a scope's path leads through another table that this transaction is altering.
-    pub fn leads_through_altered_tables(&self, table: pg_sys::Oid, columns: &[Option<Attribute>]) -> bool {
-        self.organisation_id
-            .iter()
-            .chain(&self.project_id)
-            .filter_map(|path| resolve(table, columns, path, &self.attnums).ok())
-            .flatten()
-            .any(|step| crate::ddl::is_being_altered(step.table))
+    /// The tables that the scopes' paths lead along, as far as they lead, and `table` itself.
+    pub fn along(&self, table: pg_sys::Oid, columns: &[Option<Attribute>]) -> HashSet<pg_sys::Oid> {
+        let mut along = HashSet::from([table]);
+        for path in self.organisation_id.iter().chain(&self.project_id) {
+            // Where it ends does not matter.
+            let _ = walk(table, columns, path, &self.attnums, |next| {
+                along.insert(next);
+            });
+        }
+        along
     }
 
     /// Whether a masked or excluded column that was there when these settings were made is not in `resolved`.

@@ -262,7 +262,7 @@ fn tell_tracking(before: &State, after: &State, renames_schema: bool) -> Result<
             }
             continue;
         };
-        if new_name != *old_name {
+        if new_name[..] != old_name[..] {
             told("audit.tracking.disabled", old_name, format!("the table is {} now", to_utf8(&new_name)))?;
             told("audit.tracking.enabled", &new_name, format!("the table was {}", to_utf8(old_name)))?;
         }

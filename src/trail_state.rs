@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::ffi::CStr;
+use std::rc::Rc;
 
 use pgrx::pg_sys;
 
 use crate::pg::catalog::{self, to_utf8};
 use crate::pg::query::{self, Found, Parameter};
+use crate::pg::trigger_scan;
 use crate::tracking::Tracking;
 
 /// A trigger of a tracked table, or a guard of the log.
@@ -15,7 +17,7 @@ pub struct Trigger {
     /// Its table.
     pub table: pg_sys::Oid,
     /// The table's qualified name, in the database's encoding.
-    pub table_name: Vec<u8>,
+    pub table_name: Rc<[u8]>,
     /// Its own name.
     pub name: String,
     /// `O`, `A`, `R` or `D`, as `pg_trigger.tgenabled` has it.
@@ -74,16 +76,6 @@ pub struct State {
     pub members: BTreeMap<(u32, u32), Member>,
 }
 
-const TRIGGERS: &CStr = c"
-    SELECT t.tgrelid, quote_ident(n.nspname) || '.' || quote_ident(c.relname), t.tgname::text, t.tgenabled::text, t.tgfoid = $2,
-           CASE WHEN t.tgnargs = 1
-                THEN convert_from(substr(t.tgargs, 1, length(t.tgargs) - 1), getdatabaseencoding()) END
-    FROM pg_trigger t
-    JOIN pg_class c ON c.oid = t.tgrelid
-    JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE t.tgfoid IN ($1, $2)
-    ORDER BY t.tgrelid, t.tgname";
-
 const PARTS: &CStr = c"
     SELECT c.oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname),
            concat(c.relrowsecurity,
@@ -111,26 +103,37 @@ const MEMBERS: &CStr = c"
     LEFT JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
     WHERE d.refclassid = 'pg_extension'::regclass AND d.refobjid = $1 AND d.deptype = 'e'";
 
+/// The triggers of tracked tables and guards, by table and name.
+fn triggers() -> Vec<Trigger> {
+    let guard = catalog::own_function(c"guard", &[]);
+    let functions: Vec<_> = catalog::capture_function().into_iter().chain(guard).collect();
+    let mut stored = trigger_scan::of_functions(&functions);
+    stored.sort_by(|one, other| (one.table.to_u32(), &one.name).cmp(&(other.table.to_u32(), &other.name)));
+    let mut triggers: Vec<Trigger> = Vec::with_capacity(stored.len());
+    for trigger in stored {
+        let before = triggers.last().filter(|before| before.table == trigger.table);
+        let table_name = before.map(|before| Rc::clone(&before.table_name));
+        triggers.push(Trigger {
+            table: trigger.table,
+            table_name: table_name
+                .unwrap_or_else(|| catalog::name_of(trigger.table).unwrap_or_default().into()),
+            name: trigger.name,
+            enabled: trigger.enabled,
+            is_guard: Some(trigger.function) == guard,
+            settings: trigger.argument,
+        });
+    }
+    triggers
+}
+
 impl State {
     /// Reads it, with what this transaction has done so far; `None` where the log is not there.
     pub fn read() -> Option<Self> {
         let log = Parameter::Oid(Some(catalog::own_table(c"event")?));
         let extension = catalog::own_extension()?;
-        let capture = Parameter::Oid(catalog::capture_function());
-        let guard = Parameter::Oid(catalog::own_function(c"guard", &[]));
         let bytes = |row: &Found, column| row.text(column).map(|text| text.bytes().to_vec());
         let text = |row: &Found, column| bytes(row, column).map_or(String::new(), |text| to_utf8(&text));
-        let mut state = Self { triggers: Vec::new(), parts: Vec::new(), members: BTreeMap::new() };
-        query::read_now(TRIGGERS, &[capture, guard], |row| {
-            state.triggers.push(Trigger {
-                table: row.oid(1),
-                table_name: bytes(&row, 2).unwrap_or_default(),
-                name: text(&row, 3),
-                enabled: text(&row, 4).bytes().next().unwrap_or_default(),
-                is_guard: row.boolean(5).unwrap_or_default(),
-                settings: bytes(&row, 6),
-            });
-        });
+        let mut state = Self { triggers: triggers(), parts: Vec::new(), members: BTreeMap::new() };
         query::read_now(PARTS, &[log, Parameter::Oid(Some(extension))], |row| {
             state.parts.push(Part {
                 table: row.oid(1),
@@ -164,6 +167,6 @@ impl State {
     /// A table's qualified name, in the database's encoding; `None` if it is gone.
     pub fn name_of(&self, table: pg_sys::Oid) -> Option<Vec<u8>> {
         let known = self.triggers.iter().find(|trigger| trigger.table == table);
-        known.map(|trigger| trigger.table_name.clone()).or_else(|| catalog::name_of(table))
+        known.map(|trigger| trigger.table_name.to_vec()).or_else(|| catalog::name_of(table))
     }
 }

@@ -11,31 +11,26 @@ use crate::error::{Error, Result};
 use crate::pg::catalog;
 use crate::pg::row::OpenRelation;
 use crate::pg::scope::as_extension_owner;
+use crate::pg::trigger_scan;
 use crate::track::does_not_fit;
 use crate::tracking::{Kind, Tracking};
 
-/// The tables that have a trigger with this function, the extension's.
-pub fn tables(function: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
-    oids(
-        "SELECT DISTINCT tgrelid FROM pg_catalog.pg_trigger
-         WHERE tgfoid OPERATOR(pg_catalog.=) $1 AND tgparentid OPERATOR(pg_catalog.=) 0 ORDER BY tgrelid",
-        &[function.into()],
-    )
+/// The tables that have a trigger with this function, the extension's, which they did not get from another.
+pub fn tables(function: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+    let own = trigger_scan::of_functions(&[function]).into_iter().filter(|trigger| !trigger.is_clone);
+    let mut tables: Vec<_> = own.map(|trigger| trigger.table).collect();
+    tables.sort_by_key(|table| table.to_u32());
+    tables.dedup();
+    tables
 }
 
 /// The partitions of the log.
 pub fn partitions_of_the_log() -> Result<Vec<pg_sys::Oid>> {
     let Some(log) = catalog::own_table(c"event") else { return Ok(Vec::new()) };
-    oids(
-        "SELECT inhrelid FROM pg_catalog.pg_inherits WHERE inhparent OPERATOR(pg_catalog.=) $1 ORDER BY inhrelid",
-        &[log.into()],
-    )
-}
-
-fn oids(query: &str, arguments: &[DatumWithOid<'_>]) -> Result<Vec<pg_sys::Oid>> {
     let oids = Spi::connect(|client| {
         let mut oids = Vec::new();
-        for row in client.select(query, None, arguments)? {
+        let query = "SELECT inhrelid FROM pg_catalog.pg_inherits WHERE inhparent OPERATOR(pg_catalog.=) $1 ORDER BY inhrelid";
+        for row in client.select(query, None, &[log.into()])? {
             oids.extend(row.get::<pg_sys::Oid>(1)?);
         }
         Ok::<_, pgrx::spi::SpiError>(oids)

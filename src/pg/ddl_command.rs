@@ -11,6 +11,8 @@ use crate::error::Error;
 /// What a command did to partitions, to what paths lead along, and to what conditions mean.
 #[derive(Clone, Default, Debug, PartialEq, Eq)]
 pub struct Change {
+    /// There may be triggers that were not there before.
+    pub brings_triggers: bool,
     /// A table may have become a partition.
     pub attached: bool,
     /// The unqualified name of the table that ATTACH PARTITION names, in the database's encoding: the server does
@@ -180,10 +182,14 @@ impl Command {
                     change.attached =
                         !(*command.cast::<pg_sys::CreateForeignTableStmt>()).base.partbound.is_null();
                 }
+                pg_sys::NodeTag::T_CreateTrigStmt => change.brings_triggers = true,
                 // They may hold any CREATE TABLE, or CREATE FOREIGN TABLE.
                 pg_sys::NodeTag::T_CreateSchemaStmt | pg_sys::NodeTag::T_ImportForeignSchemaStmt => {
+                    change.brings_triggers = true;
                     change.attached = true;
                 }
+                // A script may hold anything.
+                pg_sys::NodeTag::T_CreateExtensionStmt => change.brings_triggers = true,
                 pg_sys::NodeTag::T_AlterTableStmt => {
                     for cell in cells((*command.cast::<pg_sys::AlterTableStmt>()).cmds) {
                         let part = cell.ptr_value.cast::<pg_sys::AlterTableCmd>();
@@ -216,9 +222,12 @@ impl Command {
                 | pg_sys::NodeTag::T_AlterDomainStmt
                 | pg_sys::NodeTag::T_AlterFunctionStmt
                 | pg_sys::NodeTag::T_AlterOperatorStmt
-                | pg_sys::NodeTag::T_AlterExtensionStmt
                 | pg_sys::NodeTag::T_AlterExtensionContentsStmt
                 | pg_sys::NodeTag::T_CreateFunctionStmt => change.of_meaning = true,
+                pg_sys::NodeTag::T_AlterExtensionStmt => {
+                    change.brings_triggers = true;
+                    change.of_meaning = true;
+                }
                 _ => {}
             }
         }

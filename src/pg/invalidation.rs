@@ -29,6 +29,7 @@ pub fn listen() {
 unsafe extern "C-unwind" fn relation_changed(_argument: pg_sys::Datum, relation: pg_sys::Oid) {
     let relation = (relation != pg_sys::InvalidOid).then_some(relation);
     crate::relations::forget(relation);
+    crate::fits::forget(relation);
     super::event_table::forget(relation);
     super::event_reader::forget(relation);
     super::event_policy::forget(relation);

@@ -54,4 +54,5 @@ pub mod row;
 pub mod scope;
 pub mod session;
 pub mod trigger_call;
+pub mod trigger_scan;
 pub mod value;

@@ -146,7 +146,7 @@ impl<'a> Relation<'a> {
     pub fn primary_key(&self) -> Vec<usize> {
         // SAFETY: the relation is open. The indexes' rows are read from the catalogue without locks, as the table is: one that
         // somebody is building anew would be waited for. RelationGetPrimaryKeyIndex would not tell of a deferrable key.
-        unsafe { index_oids(self.as_ptr()).into_iter().find_map(|index| primary_key_columns(index)).unwrap_or_default() }
+        unsafe { index_oids(self.as_ptr()).into_iter().find_map(primary_key_columns).unwrap_or_default() }
     }
 }
 
@@ -167,8 +167,10 @@ fn primary_key_columns(index: pg_sys::Oid) -> Option<Vec<usize>> {
     // SAFETY: a syscache look-up, released after its last use; the tuple is a pg_index row, whose indkey holds indnkeyatts key
     // columns.
     unsafe {
-        let tuple =
-            pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::INDEXRELID as i32, pg_sys::Datum::from(index));
+        let tuple = pg_sys::SearchSysCache1(
+            pg_sys::SysCacheIdentifier::INDEXRELID as i32,
+            pg_sys::Datum::from(index),
+        );
         if tuple.is_null() {
             return None;
         }

@@ -215,6 +215,46 @@ fn ddl_waits_for_no_other_tables_ddl() {
 }
 
 #[test]
+fn what_fitted_once_is_looked_at_again_when_it_changes() {
+    let database = Database::create("fits");
+    let mut owner = database.connect();
+    owner
+        .batch_execute(
+            "CREATE TABLE org (id int PRIMARY KEY, code text); CREATE TABLE project (id int PRIMARY KEY, org_id int REFERENCES org);
+             CREATE TABLE thing (id int PRIMARY KEY, project_id int REFERENCES project); CREATE TABLE other ();
+             CREATE FUNCTION holds(int) RETURNS boolean IMMUTABLE LANGUAGE sql AS 'SELECT $1 > 0';
+             SELECT audit.track('thing', 'thing', organisation_id => 'project_id.org_id.code',
+                 actions => '{\"rules\": [{\"on\": \"insert\", \"if\": \"public.holds(new.id)\", \"action\": \"thing.made\"}]}');
+             INSERT INTO org VALUES (1, 'one'); INSERT INTO project VALUES (2, 1); ALTER TABLE other ADD a int",
+        )
+        .unwrap();
+    let path = |client: &mut _| texts(client, "SELECT organisation_id FROM audit.tracked_table").join("");
+    owner
+        .batch_execute(
+            "BEGIN; ALTER TABLE org RENAME code TO x; SAVEPOINT s; ALTER TABLE project RENAME org_id TO y; ROLLBACK TO s;
+             ALTER TABLE other ADD b int; COMMIT; BEGIN; ALTER TABLE org RENAME x TO z; ROLLBACK; ALTER TABLE other ADD c int",
+        )
+        .unwrap();
+    assert_eq!(path(&mut owner), "project_id.org_id.x");
+    // Another session's change is this one's starting point.
+    database.connect().batch_execute("ALTER TABLE project RENAME org_id TO y").unwrap();
+    owner.batch_execute("ALTER TABLE other ADD d int; ALTER TABLE org RENAME x TO w").unwrap();
+    assert_eq!(path(&mut owner), "project_id.y.w");
+    for (command, state) in [
+        ("ALTER TABLE org DROP COLUMN w", SqlState::DEPENDENT_OBJECTS_STILL_EXIST),
+        ("ALTER TABLE project DROP CONSTRAINT project_org_id_fkey", SqlState::DEPENDENT_OBJECTS_STILL_EXIST),
+        ("DROP FUNCTION holds(int)", SqlState::DEPENDENT_OBJECTS_STILL_EXIST),
+        ("ALTER FUNCTION holds(int) RENAME TO held", SqlState::DEPENDENT_OBJECTS_STILL_EXIST),
+    ] {
+        owner.batch_execute("ALTER TABLE other ADD e int; ALTER TABLE other DROP e").unwrap();
+        assert_eq!(refused(owner.batch_execute(command)).0, state, "{command}");
+    }
+    owner.batch_execute("INSERT INTO thing VALUES (3, 2)").unwrap();
+    let events = "SELECT concat(action, ' ', organisation_id) FROM audit.event WHERE action LIKE 'thing%'";
+    assert_eq!(texts(&mut owner, events), ["thing.made one"]);
+}
+
+#[test]
 fn a_name_of_ours_is_not_taken_over() {
     let database = Database::create("foreign_trigger");
     let mut client = database.connect();
