@@ -84,8 +84,13 @@ pub fn tell_tracking(table: pg_sys::Oid, before: Option<&Tracking>, after: Optio
     tell(Told { action, resource_type: "table", name: &name, before, after, reason: None })
 }
 
+/// Whether a superuser restores a dump, by what pg_dump's scripts and pg_restore set first.
+pub fn is_restore() -> bool {
+    session::is_under_restore_settings() && session::is_superuser()
+}
+
 /// Whether the row at hand comes back from a dump, in which its event is, too: a superuser writes it, by no function of the
-/// extension's, under what pg_dump's scripts and pg_restore set first.
+/// extension's.
 pub fn is_restored() -> bool {
-    session::is_under_restore_settings() && !session::is_acting_for_another() && session::is_superuser()
+    is_restore() && !session::is_acting_for_another()
 }

@@ -1,34 +1,48 @@
-//! What DDL does to the trail: it is looked at before and after each command that could switch it off, and what differs
-//! is refused or leaves an event.
+//! What DDL does to the trail: the catalogues as they were before each command that could switch it off are held against
+//! those after it, and what differs is refused or leaves an event.
 //!
 //! So it does not matter which command it was: DISABLE TRIGGER, DROP TABLE, DROP SCHEMA ... CASCADE, a table swapped by renaming,
-//! CREATE OR REPLACE of a trigger or a function. Only what this transaction has locked is its doing.
+//! CREATE OR REPLACE of a trigger or a function. Only what the command itself did differs (`src/pg/snapshot.rs`).
 
 use std::cell::RefCell;
-use std::rc::Rc;
 
 use pgrx::pg_sys;
 
 use crate::ddl;
 use crate::error::Result;
 use crate::guard;
-use crate::own::{self, Told};
+use crate::own;
 use crate::pg::catalog::{self, to_utf8};
 use crate::pg::ddl_command::Command;
 use crate::pg::session;
-use crate::tracking::Kind;
-use crate::trail_state::{Part, State, Trigger};
+use crate::pg::snapshot::Snapshot;
+use crate::tracking::{Tracking, triggers_of};
+use crate::trail_state::{Names, State};
+use crate::trail_tracking::{self, tell_detached};
 use crate::triggers;
 
 /// A command that has begun.
 struct Begun {
     /// Which one: where its parse tree is.
     command: usize,
+    /// What it may do.
+    doing: Doing,
     /// Whether it commits before it ends.
     commits: bool,
-    /// How the trail was when all that it had done was told, and in which subtransaction that was. The last counts; those
+    /// Up to which command of the transaction all that it did was told, and in which subtransaction. The last counts; those
     /// before it do again when a savepoint is rolled back.
-    told: Vec<(pg_sys::SubTransactionId, Rc<State>)>,
+    told: Vec<(pg_sys::SubTransactionId, pg_sys::CommandId)>,
+}
+
+/// What a command may do.
+#[derive(Clone, Copy)]
+struct Doing {
+    /// What the trail is made of.
+    names: Names,
+    /// Whether it may give tables other names.
+    renames: bool,
+    /// Whether it may give triggers other settings.
+    makes_triggers: bool,
 }
 
 thread_local! {
@@ -47,39 +61,48 @@ pub fn forget(undone: Option<pg_sys::SubTransactionId>) {
     });
 }
 
-/// Forgets the commands of a transaction that is committed: they have ended.
+/// Forgets the commands of a transaction that is committed: they have ended, or go on in another, which counts anew.
 pub fn committed() {
-    BEGUN.with_borrow_mut(|all| all.retain(|begun| begun.commits));
+    BEGUN.with_borrow_mut(|all| {
+        all.retain_mut(|begun| {
+            begun.told = vec![(session::TOP, pg_sys::FirstCommandId)];
+            begun.commits
+        });
+    });
 }
 
 /// Called before each DDL command.
 pub fn begin(command: &Command) -> Result<()> {
-    if ddl::is_quiet() || session::is_in_extension_script() {
+    if ddl::is_quiet() || session::is_in_own_script() {
         return Ok(());
     }
     // It takes the event triggers along, so that nobody is asked afterwards.
     if command.drops_own_extension() {
         return allow_before("extension audit");
     }
+    let (Some(log), Some(extension)) = (catalog::own_table(c"event"), catalog::own_extension()) else {
+        return Ok(());
+    };
     // It commits before anybody is asked.
-    let detached_from = command.detaches_concurrently();
-    if detached_from.is_some() && detached_from == catalog::own_table(c"event") {
+    let detaches = command.detaches_concurrently();
+    if let Some(detached) = &detaches {
+        if detached.from != log {
+            return tell_detached(detached);
+        }
         allow_before("a partition of audit.event")?;
     }
-    if command.may_change_the_trail()
-        && let Some(now) = State::read()
-    {
-        let now = Rc::new(now);
+    if command.may_change_the_trail() {
         // What the command around this one has done so far is its doing.
-        let outer = BEGUN.with_borrow(|all| all.last()?.told.last().map(|(_, before)| Rc::clone(before)));
-        if let Some(before) = outer {
-            tell(&before, &now, false)?;
-            told_so_far(&now);
-        }
+        tell_what_was_done(false)?;
         let begun = Begun {
             command: command.id(),
-            commits: detached_from.is_some(),
-            told: vec![(session::subtransaction(), now)],
+            doing: Doing {
+                names: Names { log, extension },
+                renames: command.renames_tables(),
+                makes_triggers: command.makes_trigger(),
+            },
+            commits: detaches.is_some(),
+            told: vec![(session::subtransaction(), session::command_id())],
         };
         BEGUN.with_borrow_mut(|all| all.push(begun));
     }
@@ -96,58 +119,87 @@ fn allow_before(what: &str) -> Result<()> {
     Ok(())
 }
 
-/// The innermost command need not tell again what it or one inside it did until `now`.
-fn told_so_far(now: &Rc<State>) {
-    BEGUN.with_borrow_mut(|all| {
-        if let Some(innermost) = all.last_mut() {
-            innermost.told.push((session::subtransaction(), Rc::clone(now)));
-        }
-    });
-}
-
 /// Called after each DDL command: refuses or tells what it did.
 pub fn end(command: &Command) -> Result<()> {
-    let begun = BEGUN.with_borrow_mut(|all| {
+    let ended = BEGUN.with_borrow_mut(|all| {
         let at = all.iter().rposition(|begun| begun.command == command.id())?;
         // What is above it ended with an error that somebody caught.
-        all.drain(at..).next()
+        all.truncate(at + 1);
+        Some(())
     });
-    let Some((_, before)) = begun.and_then(|mut begun| begun.told.pop()) else { return Ok(()) };
-    let Some(mut after) = State::read() else {
+    if ended.is_none() {
+        return Ok(());
+    }
+    tell_what_was_done(true)?;
+    BEGUN.with_borrow_mut(|all| {
+        all.pop();
+        // The one around it need not tell that again.
+        told_so_far(all);
+    });
+    Ok(())
+}
+
+/// Refuses or tells what the innermost command did since that was told last.
+fn tell_what_was_done(is_over: bool) -> Result<()> {
+    let begun = BEGUN.with_borrow(|all| {
+        let begun = all.last()?;
+        Some((begun.doing, begun.told.last()?.1))
+    });
+    let Some((doing, since)) = begun else { return Ok(()) };
+    if catalog::own_table(c"event") != Some(doing.names.log)
+        || catalog::own_extension() != Some(doing.names.extension)
+    {
         return match guard::allows_destruction() {
             true => Ok(()),
             false => Err(guard::indestructible("audit.event")),
         };
-    };
-    if always_again(&before, &after)?
-        && let Some(now) = State::read()
-    {
-        after = now;
     }
-    tell(&before, &after, command.renames_schema())?;
-    told_so_far(&Rc::new(after));
+    let told = look(doing.names, since, |before, after| {
+        // What has to be put right is looked at afterwards.
+        if is_over && always_again(before, after)? {
+            Ok(false)
+        } else {
+            tell(doing, before, after).map(|()| true)
+        }
+    })?;
+    if !told {
+        look(doing.names, since, |before, after| tell(doing, before, after))?;
+    }
+    BEGUN.with_borrow_mut(|all| told_so_far(all));
     Ok(())
 }
 
+/// Looks at the trail as it was before the transaction's command `since`, and as it is.
+fn look<R>(names: Names, since: pg_sys::CommandId, work: impl FnOnce(&State, &State) -> R) -> R {
+    let (before, after) = Snapshot::before_and_after(since);
+    let (before, after) = State::read_both(&names, &before, &after);
+    work(&before, &after)
+}
+
 /// Refuses or tells what differs.
-fn tell(before: &State, after: &State, renames_schema: bool) -> Result<()> {
+fn tell(doing: Doing, before: &State, after: &State) -> Result<()> {
     refuse_destruction(before, after)?;
     tell_guards(before, after)?;
-    tell_tracking(before, after, renames_schema)
+    trail_tracking::tell(before, after, doing.renames, doing.makes_triggers)
+}
+
+fn told_so_far(all: &mut [Begun]) {
+    if let Some(innermost) = all.last_mut() {
+        innermost.told.push((session::subtransaction(), session::command_id()));
+    }
 }
 
 /// Makes triggers that were disabled and are enabled again fire always, if they have to: ENABLE TRIGGER ALL, as
 /// `pg_restore --disable-triggers` says in the end, forgets that. Whether there were any.
 fn always_again(before: &State, after: &State) -> Result<bool> {
     let mut any = false;
-    for was in before.triggers.iter().filter(|trigger| trigger.enabled == b'D') {
-        if after.trigger(was).is_some_and(|now| now.enabled == b'O')
-            && session::has_locked(was.table)
+    for was in before.triggers.iter().filter(|trigger| trigger.enabled() == b'D') {
+        if after.trigger(was).is_some_and(|now| now.enabled() == b'O')
             && (was.is_guard
-                || catalog::is_in_own_schema(was.table)
+                || catalog::is_in_own_schema(was.table())
                 || was.tracking().is_some_and(|tracking| tracking.on_replica))
         {
-            triggers::enable(was.table, &was.name, "ENABLE", "ALWAYS")?;
+            triggers::enable(was.table(), was.name(), "ENABLE", "ALWAYS")?;
             any = true;
         }
     }
@@ -156,14 +208,17 @@ fn always_again(before: &State, after: &State) -> Result<bool> {
 
 /// A partition of the log, a column of a table or an object of the extension that is there no more.
 fn refuse_destruction(before: &State, after: &State) -> Result<()> {
-    for part in before.parts.iter().filter(|part| session::has_locked(part.table)) {
+    for part in &before.parts {
         let name = to_utf8(&part.name);
         let Some(now) = after.part(part.table).filter(|now| now.is_partition || !part.is_partition) else {
             destroyed(&name)?;
             continue;
         };
-        for column in part.columns.iter().filter(|column| !now.columns.contains(column)) {
-            destroyed(&format!("column {column} of {name}"))?;
+        if now.columns != part.columns {
+            let columns = after.columns_of(part.table);
+            for column in before.columns_of(part.table).iter().filter(|column| !columns.contains(column)) {
+                destroyed(&format!("column {} of {name}", column.name))?;
+            }
         }
         // Without it, an event could be restored twice.
         if part.has_key && !now.has_key {
@@ -190,103 +245,57 @@ pub fn destroyed(what: &str) -> Result<()> {
     )
 }
 
-/// Guards of the log that are off now, row-level security that is not what it was, functions that are others.
+/// Guards of the log that are off now, row-level security that is not what it was, functions that are others, and whatever
+/// else came to the log.
 fn tell_guards(before: &State, after: &State) -> Result<()> {
-    // Switched on again, the log has an event of it, even if that of switching it off was taken away meanwhile.
-    for guard in before.triggers.iter().filter(|trigger| trigger.is_guard && trigger.enabled != b'A') {
-        if after.trigger(guard).is_some_and(|now| now.enabled == b'A')
-            && session::has_locked(guard.table)
-            && !session::is_under_restore_settings()
-        {
-            let reason = format!("trigger {} is always enabled again", guard.name);
-            own::tell_guard("audit.guard.enabled", "table", &guard.table_name, reason)?;
+    let is_restore = own::is_restore();
+    for guard in before.triggers.iter().filter(|trigger| trigger.is_guard) {
+        if after.part(guard.table()).is_none() {
+            continue;
         }
-    }
-    for guard in before.triggers.iter().filter(|trigger| trigger.is_guard && trigger.enabled == b'A') {
+        let Some(name) = after.name_of(guard.table()) else { continue };
         let now = after.trigger(guard);
-        if after.part(guard.table).is_some()
-            && now.is_none_or(|now| now.enabled != b'A')
-            && session::has_locked(guard.table)
-        {
-            let what = if now.is_some() { "not always enabled" } else { "dropped" };
-            guard::disabled("table", &guard.table_name, format!("trigger {} is {what}", guard.name))?;
+        let guards = now.is_some_and(|now| now.enabled() == b'A' && now.fires_as(guard));
+        match (guard.enabled() == b'A', guards) {
+            (true, false) => {
+                let what = match now {
+                    Some(now) if now.enabled() == b'A' => "replaced by another",
+                    Some(_) => "not always enabled",
+                    None => "dropped",
+                };
+                guard::disabled("table", &name, format!("trigger {} is {what}", guard.name()))?;
+            }
+            // Switched on again, the log has an event of it, even if that of switching it off was taken away meanwhile.
+            (false, true) if !is_restore => {
+                let reason = format!("trigger {} is always enabled again", guard.name());
+                own::tell_guard("audit.guard.enabled", "table", &name, reason)?;
+            }
+            _ => {}
         }
     }
-    for part in &before.parts {
+    for part in &after.parts {
+        let Some(was) = before.part(part.table) else {
+            if part.is_partition && !is_restore && before.name_of(part.table).is_some() {
+                let reason = "a table became a partition of the log: its events come from elsewhere";
+                guard::disabled("table", &part.name, reason.into())?;
+            }
+            continue;
+        };
         // Where there was none, nothing is lost: a restore switches it on after it has attached a partition.
-        let is_other =
-            |now: &Part| now.owner != part.owner || part.shield != "f" && now.shield != part.shield;
-        if after.part(part.table).is_some_and(is_other) && session::has_locked(part.table) {
-            guard::disabled(
-                "table",
-                &part.name,
-                "the owner, row-level security or its policies were changed".into(),
-            )?;
+        if part.owner != was.owner || was.shield != "f" && part.shield != was.shield {
+            let reason = "the owner, row-level security or its policies were changed";
+            guard::disabled("table", &part.name, reason.into())?;
+        }
+        if part.extras != was.extras && !is_restore {
+            let reason =
+                "a trigger, rule, check or parent that is not the audit system's came, went or changed";
+            guard::disabled("table", &part.name, reason.into())?;
         }
     }
     for (object, member) in &before.members {
         if after.members.get(object).is_some_and(|now| now.state != member.state) {
-            let name = member.name.trim_start_matches("function ");
-            guard::disabled("function", name.as_bytes(), "the function was replaced or altered".into())?;
-        }
-    }
-    Ok(())
-}
-
-/// Tables that are tracked no more, or under another name, or again.
-fn tell_tracking(before: &State, after: &State, renames_schema: bool) -> Result<()> {
-    let triggers: Vec<&Trigger> = before.triggers.iter().filter(|trigger| !trigger.is_guard).collect();
-    for triggers in triggers.chunk_by(|one, other| one.table == other.table) {
-        let table = triggers[0].table;
-        // ALTER SCHEMA ... RENAME locks none of its tables.
-        let is_ours = session::has_locked(table);
-        if !(is_ours || renames_schema) {
-            continue;
-        }
-        let Some(settings) = triggers.iter().find_map(|trigger| trigger.tracking()) else {
-            continue;
-        };
-        let told = |action, name, reason: String| {
-            let shown = || Some(settings.shown());
-            let (before, after) = match action {
-                "audit.tracking.enabled" => (None, shown()),
-                "audit.tracking.disabled" => (shown(), None),
-                _ => (shown(), shown()),
-            };
-            own::tell(Told { action, resource_type: "table", name, before, after, reason: Some(reason) })
-        };
-        let old_name = &triggers[0].table_name;
-        let Some(new_name) = after.name_of(table) else {
-            if is_ours {
-                told("audit.tracking.disabled", old_name, "the table was dropped".into())?;
-            }
-            continue;
-        };
-        if new_name[..] != old_name[..] {
-            told("audit.tracking.disabled", old_name, format!("the table is {} now", to_utf8(&new_name)))?;
-            told("audit.tracking.enabled", &new_name, format!("the table was {}", to_utf8(old_name)))?;
-        }
-        if !is_ours {
-            continue;
-        }
-        let now: Vec<_> = triggers.iter().map(|trigger| after.trigger(trigger)).collect();
-        let changes = |is_change: &dyn Fn(&Trigger, Option<&Trigger>) -> bool| {
-            let changed = triggers.iter().zip(&now).filter(|(was, is)| is_change(was, **is));
-            changed.map(|(was, _)| was.name.clone()).collect::<Vec<_>>().join(", ")
-        };
-        let gone = changes(&|was, is| was.is_on() && is.is_none());
-        let off = changes(&|was, is| was.is_on() && is.is_some_and(|is| !is.is_on()));
-        let on = changes(&|was, is| !was.is_on() && is.is_some_and(Trigger::is_on));
-        let skipped = changes(&|was, is| was.enabled == b'A' && is.is_some_and(|is| is.enabled == b'O'));
-        for (action, names, what) in [
-            ("audit.tracking.disabled", gone, "dropped, replaced, or that of a partition detached"),
-            ("audit.tracking.disabled", off, "disabled, or enabled for replicas alone"),
-            ("audit.tracking.changed", skipped, "no more enabled for replicas"),
-            ("audit.tracking.enabled", on, "enabled again"),
-        ] {
-            if !names.is_empty() {
-                told(action, &new_name, format!("trigger {names}: {what}"))?;
-            }
+            let (kind, name) = (member.kind, member.name.trim_start_matches(member.kind).trim_start());
+            guard::disabled(kind, name.as_bytes(), format!("the {kind} was replaced or altered"))?;
         }
     }
     Ok(())
@@ -295,24 +304,18 @@ fn tell_tracking(before: &State, after: &State, renames_schema: bool) -> Result<
 /// Called before a table is rewritten by ALTER TABLE, whatever its rows become: refuses a part of the log, and leaves an
 /// event where the table is tracked.
 pub fn rewritten(table: pg_sys::Oid) -> Result<()> {
-    if session::is_in_extension_script() {
+    if session::is_in_own_script() {
         return Ok(());
     }
-    let Some(state) = State::read() else { return Ok(()) };
-    if let Some(part) = state.part(table) {
-        return destroyed(&to_utf8(&part.name));
+    if catalog::is_part_of_the_trail(table) {
+        return destroyed(&catalog::shown_name(table));
     }
-    let tracked =
-        state.triggers.iter().find(|trigger| trigger.table == table && trigger.name == Kind::Row.name());
-    let Some(settings) = tracked.and_then(Trigger::tracking) else {
-        return Ok(());
-    };
-    own::tell(Told {
-        action: "audit.tracking.changed",
-        resource_type: "table",
-        name: &catalog::qualified_name(table),
-        before: Some(settings.shown()),
-        after: Some(settings.shown()),
-        reason: Some("ALTER TABLE rewrote the table, which leaves no event for each row".into()),
-    })
+    let Some(settings) = Tracking::carried_by(&triggers_of(table)) else { return Ok(()) };
+    let reason = "ALTER TABLE rewrote the table, which leaves no event for each row";
+    trail_tracking::tell_of(
+        &catalog::qualified_name(table),
+        &settings,
+        "audit.tracking.changed",
+        reason.into(),
+    )
 }

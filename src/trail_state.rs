@@ -1,42 +1,72 @@
-//! How the trail is right now, as the catalogues have it: the triggers of tracked tables, the log and its guards, the extension's
-//! objects.
+//! How the trail is at one moment, as the catalogues have it: the triggers of tracked tables, the log and its guards, the
+//! extension's objects.
 
 use std::collections::BTreeMap;
 use std::ffi::CStr;
-use std::rc::Rc;
 
 use pgrx::pg_sys;
 
-use crate::pg::catalog::{self, to_utf8};
+use crate::pg::catalog::to_utf8;
 use crate::pg::query::{self, Found, Parameter};
-use crate::pg::trigger_scan;
+use crate::pg::snapshot::Snapshot;
+use crate::pg::trigger_scan::{self, Stored};
 use crate::tracking::Tracking;
+
+/// What the trail is made of.
+#[derive(Clone, Copy)]
+pub struct Names {
+    /// The log.
+    pub log: pg_sys::Oid,
+    /// The extension.
+    pub extension: pg_sys::Oid,
+}
 
 /// A trigger of a tracked table, or a guard of the log.
 pub struct Trigger {
-    /// Its table.
-    pub table: pg_sys::Oid,
-    /// The table's qualified name, in the database's encoding.
-    pub table_name: Rc<[u8]>,
-    /// Its own name.
-    pub name: String,
-    /// `O`, `A`, `R` or `D`, as `pg_trigger.tgenabled` has it.
-    pub enabled: u8,
+    stored: Stored,
     /// Whether it guards the log.
     pub is_guard: bool,
-    /// Its argument.
-    settings: Option<Vec<u8>>,
 }
 
 impl Trigger {
+    /// Its table.
+    pub fn table(&self) -> pg_sys::Oid {
+        self.stored.table
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.stored.name
+    }
+
+    /// `O`, `A`, `R` or `D`, as `pg_trigger.tgenabled` has it.
+    pub fn enabled(&self) -> u8 {
+        self.stored.enabled
+    }
+
+    /// Whether it stands on a partition because it stands on the partitioned table.
+    pub fn is_clone(&self) -> bool {
+        self.stored.is_clone
+    }
+
     /// Whether it fires for ordinary writes.
     pub fn is_on(&self) -> bool {
-        matches!(self.enabled, b'O' | b'A')
+        matches!(self.stored.enabled, b'O' | b'A')
     }
 
     /// The settings that it carries; `None` where it carries none, or they are damaged.
     pub fn tracking(&self) -> Option<Tracking> {
-        Tracking::parse(self.settings.as_ref()?).ok()
+        Tracking::parse(self.stored.argument.as_ref()?).ok()
+    }
+
+    /// Whether `other`, of the same name, fires for the same.
+    pub fn fires_as(&self, other: &Self) -> bool {
+        self.stored.shape == other.stored.shape
+    }
+
+    /// Whether `other`, of the same name, carries the same settings.
+    pub fn carries_as(&self, other: &Self) -> bool {
+        self.stored.argument == other.stored.argument
     }
 }
 
@@ -54,21 +84,38 @@ pub struct Part {
     pub is_partition: bool,
     /// Whether it has a primary key.
     pub has_key: bool,
-    /// Its columns' names.
-    pub columns: Vec<String>,
+    /// Its columns, digested.
+    pub columns: String,
+    /// What else could change what is written to it, or lead around its guards: others' triggers, rules, checks and the
+    /// tables that it belongs to, digested.
+    pub extras: String,
 }
 
 /// An object of the extension.
 pub struct Member {
     /// As PostgreSQL describes it.
     pub name: String,
-    /// Of a function what it runs, and how.
+    /// What it is.
+    pub kind: &'static str,
+    /// What it says or does, digested; nothing for a table.
     pub state: String,
+    /// Whether it is the function of the triggers of tracked tables, or of guards.
+    role: String,
+}
+
+/// A column that is there or was.
+#[derive(PartialEq, Eq)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// Its number, type and collation.
+    what: String,
 }
 
 /// The trail.
-pub struct State {
-    /// Triggers of tracked tables and guards.
+pub struct State<'a> {
+    at: &'a Snapshot,
+    /// Triggers of tracked tables and guards, by table and name.
     pub triggers: Vec<Trigger>,
     /// The extension's tables and the log's partitions.
     pub parts: Vec<Part>,
@@ -76,6 +123,7 @@ pub struct State {
     pub members: BTreeMap<(u32, u32), Member>,
 }
 
+// A view of a superuser's on the log is no trigger, rule or check of it; each view has a rule of its own.
 const PARTS: &CStr = c"
     SELECT c.oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname),
            concat(c.relrowsecurity,
@@ -85,8 +133,16 @@ const PARTS: &CStr = c"
            c.relowner,
            EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = $1 AND i.inhrelid = c.oid),
            EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'p'),
-           (SELECT string_agg(a.attname, ' ' ORDER BY a.attnum) FROM pg_attribute a
-            WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
+           (SELECT md5(string_agg(concat_ws(' ', a.attnum, a.attname, a.atttypid, a.attcollation), ' ' ORDER BY a.attnum))
+            FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
+           concat_ws(' ',
+               (SELECT string_agg(t.oid::text || t.tgenabled::text, ',' ORDER BY t.oid) FROM pg_trigger t
+                WHERE t.tgrelid = c.oid AND NOT t.tgisinternal
+                  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = t.tgfoid
+                                  AND d.refclassid = 'pg_extension'::regclass AND d.refobjid = $2)),
+               (SELECT string_agg(r.oid::text || r.ev_enabled::text, ',' ORDER BY r.oid) FROM pg_rewrite r WHERE r.ev_class = c.oid),
+               (SELECT string_agg(k.oid::text, ',' ORDER BY k.oid) FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'c'),
+               (SELECT string_agg(i.inhparent::text, ',') FROM pg_inherits i WHERE i.inhrelid = c.oid AND i.inhparent <> $1))
     FROM pg_class c
     JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.oid IN (SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = $1
@@ -96,60 +152,56 @@ const PARTS: &CStr = c"
                       AND d.deptype = 'e')
       AND c.relkind IN ('r', 'p')";
 
+// Of a function everything but who may call it and what it costs.
 const MEMBERS: &CStr = c"
     SELECT d.classid, d.objid, pg_describe_object(d.classid, d.objid, 0),
-           md5(concat_ws(' ', p.prosrc, p.probin, p.prolang, p.proconfig::text, p.prosecdef, p.proowner))
+           CASE WHEN p.oid IS NOT NULL THEN 'function' WHEN r.oid IS NOT NULL THEN 'view' ELSE 'schema' END,
+           md5(concat_ws(' ', p.proname, p.pronamespace, p.proowner, p.prolang, p.prosrc, p.probin, p.prosqlbody::text,
+                         p.proconfig::text, p.prosecdef, p.proleakproof, p.proisstrict, p.provolatile, p.proparallel,
+                         p.proargtypes::text, p.proargmodes::text, p.proargdefaults::text, p.prosupport::oid,
+                         r.ev_action::text, c.relowner, c.reloptions::text, n.nspname, n.nspowner)),
+           CASE WHEN p.prosrc = 'audit_capture' OR p.proname = 'capture' THEN 'capture'
+                WHEN p.prosrc = 'audit_guard' OR p.proname = 'guard' THEN 'guard' END
     FROM pg_depend d
     LEFT JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
+    LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid AND c.relkind = 'v'
+    LEFT JOIN pg_rewrite r ON r.ev_class = c.oid AND r.rulename = '_RETURN'
+    LEFT JOIN pg_namespace n ON d.classid = 'pg_namespace'::regclass AND n.oid = d.objid
     WHERE d.refclassid = 'pg_extension'::regclass AND d.refobjid = $1 AND d.deptype = 'e'";
 
-/// The triggers of tracked tables and guards, by table and name.
-fn triggers() -> Vec<Trigger> {
-    let guard = catalog::own_function(c"guard", &[]);
-    let functions: Vec<_> = catalog::capture_function().into_iter().chain(guard).collect();
-    let mut stored = trigger_scan::of_functions(&functions);
-    stored.sort_by(|one, other| (one.table.to_u32(), &one.name).cmp(&(other.table.to_u32(), &other.name)));
-    let mut triggers: Vec<Trigger> = Vec::with_capacity(stored.len());
-    for trigger in stored {
-        let before = triggers.last().filter(|before| before.table == trigger.table);
-        let table_name = before.map(|before| Rc::clone(&before.table_name));
-        triggers.push(Trigger {
-            table: trigger.table,
-            table_name: table_name
-                .unwrap_or_else(|| catalog::name_of(trigger.table).unwrap_or_default().into()),
-            name: trigger.name,
-            enabled: trigger.enabled,
-            is_guard: Some(trigger.function) == guard,
-            settings: trigger.argument,
-        });
-    }
-    triggers
+const COLUMNS: &CStr = c"
+    SELECT a.attname::text, concat_ws(' ', a.attnum, a.atttypid, a.attcollation)
+    FROM pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
+
+const NAME: &CStr = c"
+    SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname)
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1";
+
+fn bytes(row: &Found, column: i32) -> Vec<u8> {
+    row.text(column).map_or(Vec::new(), |text| text.bytes().to_vec())
 }
 
-impl State {
-    /// Reads it, with what this transaction has done so far; `None` where the log is not there.
-    pub fn read() -> Option<Self> {
-        let log = Parameter::Oid(Some(catalog::own_table(c"event")?));
-        let extension = catalog::own_extension()?;
-        let bytes = |row: &Found, column| row.text(column).map(|text| text.bytes().to_vec());
-        let text = |row: &Found, column| bytes(row, column).map_or(String::new(), |text| to_utf8(&text));
-        let mut state = Self { triggers: triggers(), parts: Vec::new(), members: BTreeMap::new() };
-        query::read_now(PARTS, &[log, Parameter::Oid(Some(extension))], |row| {
-            state.parts.push(Part {
-                table: row.oid(1),
-                name: bytes(&row, 2).unwrap_or_default(),
-                shield: text(&row, 3),
-                owner: row.oid(4),
-                is_partition: row.boolean(5).unwrap_or_default(),
-                has_key: row.boolean(6).unwrap_or_default(),
-                columns: text(&row, 7).split(' ').map(str::to_owned).collect(),
-            });
-        });
-        query::read_now(MEMBERS, &[Parameter::Oid(Some(extension))], |row| {
-            let member = Member { name: text(&row, 3), state: text(&row, 4) };
-            state.members.insert((row.oid(1).to_u32(), row.oid(2).to_u32()), member);
-        });
-        Some(state)
+fn text(row: &Found, column: i32) -> String {
+    to_utf8(&bytes(row, column))
+}
+
+impl<'a> State<'a> {
+    /// Reads both: before and after.
+    pub fn read_both(names: &Names, before: &'a Snapshot, after: &'a Snapshot) -> (Self, Self) {
+        let (old, new) = (members(names, before), members(names, after));
+        // The functions may have other names now, or be others.
+        let of = |role: &str| -> Vec<pg_sys::Oid> {
+            let all = old.iter().chain(&new).filter(|(_, member)| member.role == role);
+            all.map(|((_, oid), _)| pg_sys::Oid::from(*oid)).collect()
+        };
+        let (captures, guards) = (of("capture"), of("guard"));
+        let state = |at, members| Self {
+            at,
+            triggers: triggers(&captures, &guards, at),
+            parts: parts(names, at),
+            members,
+        };
+        (state(before, old), state(after, new))
     }
 
     /// The extension's table or the partition with this OID.
@@ -159,14 +211,68 @@ impl State {
 
     /// The trigger of the same table and name, with the same function.
     pub fn trigger(&self, other: &Trigger) -> Option<&Trigger> {
-        self.triggers.iter().find(|trigger| {
-            trigger.table == other.table && trigger.name == other.name && trigger.is_guard == other.is_guard
-        })
+        self.triggers_of(other.table())
+            .find(|trigger| trigger.name() == other.name() && trigger.is_guard == other.is_guard)
     }
 
-    /// A table's qualified name, in the database's encoding; `None` if it is gone.
-    pub fn name_of(&self, table: pg_sys::Oid) -> Option<Vec<u8>> {
-        let known = self.triggers.iter().find(|trigger| trigger.table == table);
-        known.map(|trigger| trigger.table_name.to_vec()).or_else(|| catalog::name_of(table))
+    fn triggers_of(&self, table: pg_sys::Oid) -> impl Iterator<Item = &Trigger> {
+        let first = self.triggers.partition_point(|trigger| trigger.table().to_u32() < table.to_u32());
+        self.triggers[first..].iter().take_while(move |trigger| trigger.table() == table)
     }
+
+    /// The triggers that track a table.
+    pub fn tracking_of(&self, table: pg_sys::Oid) -> impl Iterator<Item = &Trigger> {
+        self.triggers_of(table).filter(|trigger| !trigger.is_guard)
+    }
+
+    /// A table's qualified name, in the database's encoding; `None` if it is not there.
+    pub fn name_of(&self, table: pg_sys::Oid) -> Option<Vec<u8>> {
+        let mut name = None;
+        query::read_at(self.at, NAME, &[Parameter::Oid(Some(table))], |row| name = Some(bytes(&row, 1)));
+        name
+    }
+
+    /// A table's columns.
+    pub fn columns_of(&self, table: pg_sys::Oid) -> Vec<Column> {
+        let mut columns = Vec::new();
+        query::read_at(self.at, COLUMNS, &[Parameter::Oid(Some(table))], |row| {
+            columns.push(Column { name: text(&row, 1), what: text(&row, 2) });
+        });
+        columns
+    }
+}
+
+fn triggers(captures: &[pg_sys::Oid], guards: &[pg_sys::Oid], at: &Snapshot) -> Vec<Trigger> {
+    let mut stored = trigger_scan::of_functions(&[captures, guards].concat(), Some(at));
+    stored.sort_by(|one, other| (one.table.to_u32(), &one.name).cmp(&(other.table.to_u32(), &other.name)));
+    stored.into_iter().map(|stored| Trigger { is_guard: guards.contains(&stored.function), stored }).collect()
+}
+
+fn parts(names: &Names, at: &Snapshot) -> Vec<Part> {
+    let mut parts = Vec::new();
+    let parameters = [Parameter::Oid(Some(names.log)), Parameter::Oid(Some(names.extension))];
+    query::read_at(at, PARTS, &parameters, |row| {
+        parts.push(Part {
+            table: row.oid(1),
+            name: bytes(&row, 2),
+            shield: text(&row, 3),
+            owner: row.oid(4),
+            is_partition: row.boolean(5).unwrap_or_default(),
+            has_key: row.boolean(6).unwrap_or_default(),
+            columns: text(&row, 7),
+            extras: text(&row, 8),
+        });
+    });
+    parts
+}
+
+fn members(names: &Names, at: &Snapshot) -> BTreeMap<(u32, u32), Member> {
+    let mut members = BTreeMap::new();
+    query::read_at(at, MEMBERS, &[Parameter::Oid(Some(names.extension))], |row| {
+        let kind = ["function", "view", "schema"].into_iter().find(|kind| *kind == text(&row, 4));
+        let kind = kind.unwrap_or("object");
+        let member = Member { name: text(&row, 3), kind, state: text(&row, 5), role: text(&row, 6) };
+        members.insert((row.oid(1).to_u32(), row.oid(2).to_u32()), member);
+    });
+    members
 }

@@ -17,7 +17,7 @@ use crate::tracking::{Kind, Tracking};
 
 /// The tables that have a trigger with this function, the extension's, which they did not get from another.
 pub fn tables(function: pg_sys::Oid) -> Vec<pg_sys::Oid> {
-    let own = trigger_scan::of_functions(&[function]).into_iter().filter(|trigger| !trigger.is_clone);
+    let own = trigger_scan::of_functions(&[function], None).into_iter().filter(|trigger| !trigger.is_clone);
     let mut tables: Vec<_> = own.map(|trigger| trigger.table).collect();
     tables.sort_by_key(|table| table.to_u32());
     tables.dedup();

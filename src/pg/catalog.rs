@@ -38,6 +38,14 @@ pub fn is_in_own_schema(relation: pg_sys::Oid) -> bool {
     }
 }
 
+/// Whether a table or view is the extension's, or a partition of the log.
+pub fn is_part_of_the_trail(relation: pg_sys::Oid) -> bool {
+    // SAFETY: a look-up by OID.
+    let extension = unsafe { pg_sys::getExtensionOfObject(pg_sys::RelationRelationId, relation) };
+    (extension != pg_sys::InvalidOid && own_extension() == Some(extension))
+        || parent_of(relation).is_some_and(|parent| own_table(c"event") == Some(parent))
+}
+
 /// The OID of the extension, `None` if it is not there.
 pub fn own_extension() -> Option<pg_sys::Oid> {
     // SAFETY: a look-up by C string.

@@ -62,39 +62,65 @@ impl Command {
 
     /// Whether it may take away or alter something that the trail needs.
     pub fn may_change_the_trail(&self) -> bool {
-        // SAFETY: a node's tag says its type.
-        match unsafe { (*self.0).type_ } {
-            pg_sys::NodeTag::T_AlterTableStmt => self.alters_more_than_is_harmless(),
-            pg_sys::NodeTag::T_RenameStmt
-            | pg_sys::NodeTag::T_AlterObjectSchemaStmt
-            | pg_sys::NodeTag::T_AlterOwnerStmt
-            | pg_sys::NodeTag::T_AlterExtensionContentsStmt
-            | pg_sys::NodeTag::T_AlterFunctionStmt
-            | pg_sys::NodeTag::T_AlterPolicyStmt
-            | pg_sys::NodeTag::T_CreateFunctionStmt
-            | pg_sys::NodeTag::T_CreatePolicyStmt
-            | pg_sys::NodeTag::T_CreateTrigStmt
-            | pg_sys::NodeTag::T_DropStmt
-            | pg_sys::NodeTag::T_DropOwnedStmt => true,
-            _ => false,
+        // SAFETY: a node's tag says its type; views and rules have a relation.
+        unsafe {
+            match (*self.0).type_ {
+                pg_sys::NodeTag::T_AlterTableStmt => self.alters_more_than_is_harmless(),
+                pg_sys::NodeTag::T_RuleStmt => {
+                    self.is_of_the_trail((*self.0.cast::<pg_sys::RuleStmt>()).relation)
+                }
+                pg_sys::NodeTag::T_ViewStmt => {
+                    let view = self.0.cast::<pg_sys::ViewStmt>();
+                    (*view).replace && self.is_of_the_trail((*view).view)
+                }
+                pg_sys::NodeTag::T_RenameStmt
+                | pg_sys::NodeTag::T_AlterObjectSchemaStmt
+                | pg_sys::NodeTag::T_AlterOwnerStmt
+                | pg_sys::NodeTag::T_AlterExtensionContentsStmt
+                | pg_sys::NodeTag::T_AlterFunctionStmt
+                | pg_sys::NodeTag::T_AlterPolicyStmt
+                | pg_sys::NodeTag::T_CreateFunctionStmt
+                | pg_sys::NodeTag::T_CreatePolicyStmt
+                | pg_sys::NodeTag::T_CreateTrigStmt
+                | pg_sys::NodeTag::T_DropStmt
+                | pg_sys::NodeTag::T_DropOwnedStmt
+                | pg_sys::NodeTag::T_ReassignOwnedStmt => true,
+                _ => false,
+            }
         }
+    }
+
+    /// Whether a name is that of the log, one of its partitions or another object of the extension's.
+    ///
+    /// # Safety
+    /// `name` must be one that the command holds.
+    unsafe fn is_of_the_trail(&self, name: *const pg_sys::RangeVar) -> bool {
+        // SAFETY: as the caller promises; the look-up takes no lock.
+        unsafe { relation_named(name) }.is_some_and(catalog::is_part_of_the_trail)
     }
 
     /// Whether ALTER TABLE does something else than what restores and migrations do most, and the trail does not notice.
     fn alters_more_than_is_harmless(&self) -> bool {
         // SAFETY: the command is ALTER TABLE; its parts are commands.
-        let parts = unsafe { cells((*self.0.cast::<pg_sys::AlterTableStmt>()).cmds) };
+        let (is_of_the_trail, parts) = unsafe {
+            let alter = self.0.cast::<pg_sys::AlterTableStmt>();
+            (self.is_of_the_trail((*alter).relation), cells((*alter).cmds))
+        };
+        let is_restore = session::is_under_restore_settings();
         !parts.iter().all(|cell| {
             // SAFETY: as above.
             let part = unsafe { (*cell.ptr_value.cast::<pg_sys::AlterTableCmd>()).subtype };
-            // A restore gives each table to its owner.
-            part == pg_sys::AlterTableType::AT_ChangeOwner && session::is_under_restore_settings()
+            // A restore gives each table to its owner, and each partition to its table.
+            let is_restores = matches!(
+                part,
+                pg_sys::AlterTableType::AT_ChangeOwner | pg_sys::AlterTableType::AT_AttachPartition
+            );
+            is_restores && is_restore
                 || matches!(
                     part,
                     pg_sys::AlterTableType::AT_AddColumn
                         | pg_sys::AlterTableType::AT_AddConstraint
                         | pg_sys::AlterTableType::AT_AddIdentity
-                        | pg_sys::AlterTableType::AT_AttachPartition
                         | pg_sys::AlterTableType::AT_ClusterOn
                         | pg_sys::AlterTableType::AT_ColumnDefault
                         | pg_sys::AlterTableType::AT_DropNotNull
@@ -105,16 +131,28 @@ impl Command {
                         | pg_sys::AlterTableType::AT_SetStatistics
                         | pg_sys::AlterTableType::AT_SetStorage
                         | pg_sys::AlterTableType::AT_ValidateConstraint
-                )
+                ) && (is_restore || !is_of_the_trail)
         })
     }
 
-    /// Whether it is ALTER SCHEMA ... RENAME, which locks no table in the schema.
-    pub fn renames_schema(&self) -> bool {
+    /// Whether it may give tables other names: their own or their schemas'.
+    pub fn renames_tables(&self) -> bool {
         // SAFETY: as the tag says.
-        self.is(pg_sys::NodeTag::T_RenameStmt)
-            && unsafe { (*self.0.cast::<pg_sys::RenameStmt>()).renameType }
-                == pg_sys::ObjectType::OBJECT_SCHEMA
+        self.is(pg_sys::NodeTag::T_AlterObjectSchemaStmt)
+            || self.is(pg_sys::NodeTag::T_RenameStmt)
+                && !matches!(
+                    unsafe { (*self.0.cast::<pg_sys::RenameStmt>()).renameType },
+                    pg_sys::ObjectType::OBJECT_COLUMN
+                        | pg_sys::ObjectType::OBJECT_ATTRIBUTE
+                        | pg_sys::ObjectType::OBJECT_FUNCTION
+                        | pg_sys::ObjectType::OBJECT_TABCONSTRAINT
+                        | pg_sys::ObjectType::OBJECT_TRIGGER
+                )
+    }
+
+    /// Whether it is CREATE TRIGGER.
+    pub fn makes_trigger(&self) -> bool {
+        self.is(pg_sys::NodeTag::T_CreateTrigStmt)
     }
 
     /// Whether it drops the extension: by name, or with all that its owner has.
@@ -142,29 +180,25 @@ impl Command {
         }
     }
 
-    /// The table whose partition it detaches in two transactions, so that it cannot be undone afterwards.
-    pub fn detaches_concurrently(&self) -> Option<pg_sys::Oid> {
+    /// The partition that it detaches in two transactions, so that it cannot be undone afterwards.
+    pub fn detaches_concurrently(&self) -> Option<Detached> {
         if !self.is(pg_sys::NodeTag::T_AlterTableStmt) {
             return None;
         }
-        // SAFETY: as the tags say; DETACH PARTITION has a PartitionCmd. The look-up takes no lock.
+        // SAFETY: as the tags say; DETACH PARTITION has a PartitionCmd with a name.
         unsafe {
             let alter = self.0.cast::<pg_sys::AlterTableStmt>();
-            let concurrently = cells((*alter).cmds).iter().any(|cell| {
+            let partition = cells((*alter).cmds).iter().find_map(|cell| {
                 let part = cell.ptr_value.cast::<pg_sys::AlterTableCmd>();
-                match (*part).subtype {
-                    pg_sys::AlterTableType::AT_DetachPartition => {
-                        (*(*part).def.cast::<pg_sys::PartitionCmd>()).concurrent
-                    }
+                let detach = (*part).def.cast::<pg_sys::PartitionCmd>();
+                let concurrently = match (*part).subtype {
+                    pg_sys::AlterTableType::AT_DetachPartition => (*detach).concurrent,
                     pg_sys::AlterTableType::AT_DetachPartitionFinalize => true,
                     _ => false,
-                }
-            });
-            concurrently.then(|| {
-                let lock = pg_sys::NoLock as i32;
-                let options = pg_sys::RVROption::RVR_MISSING_OK;
-                pg_sys::RangeVarGetRelidExtended((*alter).relation, lock, options, None, std::ptr::null_mut())
-            })
+                };
+                concurrently.then(|| (*detach).name)
+            })?;
+            Some(Detached { from: relation_named((*alter).relation)?, partition: relation_named(partition)? })
         }
     }
 
@@ -233,6 +267,27 @@ impl Command {
         }
         change
     }
+}
+
+/// A partition that goes.
+pub struct Detached {
+    /// The table that it is detached from.
+    pub from: pg_sys::Oid,
+    /// The partition.
+    pub partition: pg_sys::Oid,
+}
+
+/// The table or view of that name, `None` if there is none. Takes no lock.
+///
+/// # Safety
+/// `name` must be that of a relation.
+unsafe fn relation_named(name: *const pg_sys::RangeVar) -> Option<pg_sys::Oid> {
+    // SAFETY: as the caller promises; without a lock there is no callback to be called.
+    let oid = unsafe {
+        let (lock, options) = (pg_sys::NoLock as i32, pg_sys::RVROption::RVR_MISSING_OK);
+        pg_sys::RangeVarGetRelidExtended(name, lock, options, None, std::ptr::null_mut())
+    };
+    (oid != pg_sys::InvalidOid).then_some(oid)
 }
 
 /// The table that ALTER TABLE is about to rewrite, told to the event trigger for it.

@@ -53,6 +53,7 @@ pub mod reading;
 pub mod row;
 pub mod scope;
 pub mod session;
+pub mod snapshot;
 pub mod trigger_call;
 pub mod trigger_scan;
 pub mod value;

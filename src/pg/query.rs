@@ -8,6 +8,7 @@ use pgrx::pg_sys;
 
 use super::array;
 use super::scope::with_settings;
+use super::snapshot::Snapshot;
 use super::value::{Text, varlena_bytes};
 
 /// A parameter, `$1` and so on.
@@ -80,21 +81,37 @@ thread_local! {
 /// Reads with the snapshot of the calling statement, as whoever is the current user, under a `search_path` of
 /// `pg_catalog, pg_temp`; hands each row to `take`.
 pub fn read(query: &CStr, parameters: &[Parameter<'_>], take: impl FnMut(Found)) {
-    run(query, parameters, true, take);
+    run(query, parameters, Sees::Statement, take);
+}
+
+/// Reads likewise, with another snapshot.
+pub fn read_at(at: &Snapshot, query: &CStr, parameters: &[Parameter<'_>], take: impl FnMut(Found)) {
+    run(query, parameters, Sees::Snapshot(at), take);
 }
 
 /// Reads likewise, and sees what this transaction has done so far.
 pub fn read_now(query: &CStr, parameters: &[Parameter<'_>], take: impl FnMut(Found)) {
-    run(query, parameters, false, take);
+    run(query, parameters, Sees::AllSoFar, take);
 }
 
 /// Runs one command that writes, likewise, and sees what this transaction has done so far. Returns how many rows it
 /// wrote.
 pub fn write(query: &CStr, parameters: &[Parameter<'_>]) -> u64 {
-    run(query, parameters, false, |_| ())
+    run(query, parameters, Sees::AllSoFar, |_| ())
 }
 
-fn run(query: &CStr, parameters: &[Parameter<'_>], read_only: bool, mut take: impl FnMut(Found)) -> u64 {
+/// What a query sees.
+#[derive(Clone, Copy)]
+enum Sees<'a> {
+    /// What the calling statement sees.
+    Statement,
+    /// What this transaction has done so far, too.
+    AllSoFar,
+    /// What a snapshot says.
+    Snapshot(&'a Snapshot),
+}
+
+fn run(query: &CStr, parameters: &[Parameter<'_>], sees: Sees<'_>, mut take: impl FnMut(Found)) -> u64 {
     with_settings(&[(c"search_path", c"pg_catalog, pg_temp")], || {
         let values: Vec<_> = parameters.iter().map(Parameter::datum).collect();
         let mut datums: Vec<_> = values.iter().map(|value| value.unwrap_or(pg_sys::Datum::null())).collect();
@@ -105,7 +122,13 @@ fn run(query: &CStr, parameters: &[Parameter<'_>], read_only: bool, mut take: im
         unsafe {
             pg_sys::SPI_connect();
             let plan = prepared(query, parameters);
-            pg_sys::SPI_execute_plan(plan, datums.as_mut_ptr(), nulls.as_ptr(), read_only, 0);
+            let (values, nulls) = (datums.as_mut_ptr(), nulls.as_ptr());
+            if let Sees::Snapshot(at) = sees {
+                let nothing = std::ptr::null_mut();
+                pg_sys::SPI_execute_snapshot(plan, values, nulls, at.as_ptr(), nothing, true, false, 0);
+            } else {
+                pg_sys::SPI_execute_plan(plan, values, nulls, matches!(sees, Sees::Statement), 0);
+            }
             let processed = pg_sys::SPI_processed;
             if !pg_sys::SPI_tuptable.is_null() {
                 let table = &*pg_sys::SPI_tuptable;

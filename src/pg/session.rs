@@ -4,6 +4,7 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
+use super::catalog;
 use super::value::{Text, Value};
 
 /// Microseconds from 1970 to PostgreSQL's epoch, 2000.
@@ -41,6 +42,9 @@ pub fn command_id() -> pg_sys::CommandId {
 pub fn command() -> (u64, pg_sys::CommandId) {
     (transaction_id(), command_id())
 }
+
+/// The transaction itself, as a subtransaction: `TopSubTransactionId` in `src/include/c.h`.
+pub const TOP: pg_sys::SubTransactionId = 1;
 
 /// The current subtransaction, which counts upwards within a transaction.
 pub fn subtransaction() -> pg_sys::SubTransactionId {
@@ -95,22 +99,6 @@ pub fn is_acting_for_another() -> bool {
     unsafe { pg_sys::InLocalUserIdChange() || pg_sys::InSecurityRestrictedOperation() }
 }
 
-/// Whether this transaction has locked a table, there or dropped, as DDL does.
-pub fn has_locked(table: pg_sys::Oid) -> bool {
-    let lock = pg_sys::LOCKTAG {
-        // SAFETY: reads a variable of the backend.
-        locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
-        locktag_field2: table.to_u32(),
-        locktag_field3: 0,
-        locktag_field4: 0,
-        locktag_type: pg_sys::LockTagType::LOCKTAG_RELATION as u8,
-        locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
-    };
-    (pg_sys::ShareUpdateExclusiveLock..=pg_sys::AccessExclusiveLock)
-        // SAFETY: a valid tag; looks into the backend's own table of locks.
-        .any(|mode| unsafe { pg_sys::LockHeldByMe(&lock, mode as i32) })
-}
-
 /// Whether the current role is a superuser.
 pub fn is_superuser() -> bool {
     // SAFETY: looks the role up.
@@ -123,10 +111,13 @@ pub fn is_under_restore_settings() -> bool {
     unsafe { !pg_sys::row_security && !pg_sys::check_function_bodies }
 }
 
-/// Whether an extension's script runs, or pg_upgrade.
-pub fn is_in_extension_script() -> bool {
+/// Whether the extension's own script runs, or pg_upgrade.
+pub fn is_in_own_script() -> bool {
     // SAFETY: reads variables of the backend.
-    unsafe { pg_sys::creating_extension || pg_sys::IsBinaryUpgrade }
+    unsafe {
+        pg_sys::IsBinaryUpgrade
+            || pg_sys::creating_extension && Some(pg_sys::CurrentExtensionObject) == catalog::own_extension()
+    }
 }
 
 /// Whether the current role has the rights of `role`: it is that role, a member that inherits, or a superuser.

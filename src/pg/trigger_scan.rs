@@ -6,6 +6,7 @@ use std::ffi::CStr;
 use pgrx::pg_sys;
 
 use super::catalog::to_utf8;
+use super::snapshot::Snapshot;
 use super::value::varlena_bytes;
 
 /// One of them.
@@ -22,12 +23,14 @@ pub struct Stored {
     pub is_clone: bool,
     /// Its only argument; `None` if it has none or several.
     pub argument: Option<Vec<u8>>,
+    /// When it fires: for what, and under which condition.
+    pub shape: Vec<u8>,
 }
 
-/// The triggers of `functions`, with what this transaction has done so far.
-pub fn of_functions(functions: &[pg_sys::Oid]) -> Vec<Stored> {
+/// The triggers of `functions`, with what this transaction has done so far, or as a snapshot has them.
+pub fn of_functions(functions: &[pg_sys::Oid], at: Option<&Snapshot>) -> Vec<Stored> {
     let mut found = Vec::new();
-    // SAFETY: the catalogue is opened, scanned with a snapshot of its own and closed here, or by the transaction's abort; a
+    // SAFETY: the catalogue is opened, scanned with this snapshot or one of its own and closed here, or by the transaction's abort; a
     // tuple lives until the next one and is a pg_trigger row.
     unsafe {
         let lock = pg_sys::AccessShareLock as i32;
@@ -36,7 +39,7 @@ pub fn of_functions(functions: &[pg_sys::Oid]) -> Vec<Stored> {
             catalogue,
             pg_sys::InvalidOid,
             false,
-            std::ptr::null_mut(),
+            at.map_or(std::ptr::null_mut(), Snapshot::as_ptr),
             0,
             std::ptr::null_mut(),
         );
@@ -54,7 +57,18 @@ pub fn of_functions(functions: &[pg_sys::Oid]) -> Vec<Stored> {
                     enabled: form.tgenabled as u8,
                     function: form.tgfoid,
                     is_clone: form.tgparentid != pg_sys::InvalidOid,
-                    argument: (form.tgnargs == 1).then(|| only_argument(tuple, (*catalogue).rd_att)),
+                    argument: (form.tgnargs == 1).then(|| {
+                        let bytes = column(tuple, (*catalogue).rd_att, pg_sys::Anum_pg_trigger_tgargs);
+                        // Each argument ends with a NUL.
+                        bytes.strip_suffix(b"\0").unwrap_or(bytes).to_vec()
+                    }),
+                    shape: [
+                        &form.tgtype.to_ne_bytes(),
+                        &[u8::from(form.tgdeferrable), u8::from(form.tginitdeferred)][..],
+                        column(tuple, (*catalogue).rd_att, pg_sys::Anum_pg_trigger_tgattr),
+                        column(tuple, (*catalogue).rd_att, pg_sys::Anum_pg_trigger_tgqual),
+                    ]
+                    .concat(),
                 });
             }
         }
@@ -64,16 +78,15 @@ pub fn of_functions(functions: &[pg_sys::Oid]) -> Vec<Stored> {
     found
 }
 
-/// The argument of a trigger that has one.
+/// A column of a trigger's, nothing where it is NULL.
 ///
 /// # Safety
-/// `tuple` must be a pg_trigger row, and `descriptor` that of `pg_trigger`.
-unsafe fn only_argument(tuple: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc) -> Vec<u8> {
+/// `tuple` must be a pg_trigger row, `descriptor` that of `pg_trigger`, and the column a varlena.
+unsafe fn column<'a>(tuple: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc, number: u32) -> &'a [u8] {
     let mut is_null = false;
-    // SAFETY: as the caller promises; tgargs is a bytea and never NULL, each argument in it ends with a NUL.
-    let bytes = unsafe {
-        let column = pg_sys::Anum_pg_trigger_tgargs as i32;
-        varlena_bytes(pg_sys::SPI_getbinval(tuple, descriptor, column, &mut is_null))
-    };
-    bytes.strip_suffix(b"\0").unwrap_or(bytes).to_vec()
+    // SAFETY: as the caller promises.
+    unsafe {
+        let value = pg_sys::SPI_getbinval(tuple, descriptor, number as i32, &mut is_null);
+        if is_null { b"" } else { varlena_bytes(value) }
+    }
 }

@@ -1,0 +1,148 @@
+//! What DDL does to tracked tables: those that are tracked no more, or under another name, or otherwise, or again.
+
+use pgrx::pg_sys;
+
+use crate::error::Result;
+use crate::own::{self, Told};
+use crate::pg::catalog::{self, to_utf8};
+use crate::pg::ddl_command::Detached;
+use crate::tracking::{Tracking, triggers_of};
+use crate::trail_state::{State, Trigger};
+
+/// Leaves the event of a table's tracking.
+pub fn tell_of(name: &[u8], settings: &Tracking, action: &'static str, reason: String) -> Result<()> {
+    let shown = || Some(settings.shown());
+    let (before, after) = match action {
+        "audit.tracking.enabled" => (None, shown()),
+        "audit.tracking.disabled" => (shown(), None),
+        _ => (shown(), shown()),
+    };
+    own::tell(Told { action, resource_type: "table", name, before, after, reason: Some(reason) })
+}
+
+/// Tells of a partition that is about to be detached in two transactions: once the first is committed it is gone, even if the
+/// second never comes.
+pub fn tell_detached(detached: &Detached) -> Result<()> {
+    match Tracking::carried_by(&triggers_of(detached.partition)) {
+        Some(settings) => tell_of(
+            &catalog::qualified_name(detached.partition),
+            &settings,
+            "audit.tracking.disabled",
+            format!("detached concurrently from {}", catalog::shown_name(detached.from)),
+        ),
+        None => Ok(()),
+    }
+}
+
+/// Tells what differs. `renames`: the command may have given tables other names; `makes_triggers`: it may have given triggers
+/// other settings, which otherwise `ddl::follow` does, and tells.
+pub fn tell(before: &State, after: &State, renames: bool, makes_triggers: bool) -> Result<()> {
+    let of_tables = before.triggers.iter().chain(&after.triggers).filter(|trigger| !trigger.is_guard);
+    let mut tables: Vec<_> = of_tables.map(Trigger::table).collect();
+    tables.sort_by_key(|table| table.to_u32());
+    tables.dedup();
+    for table in tables {
+        let of = |state: &State| {
+            state
+                .tracking_of(table)
+                .map(|trigger| (trigger.name().to_owned(), trigger.enabled()))
+                .collect::<Vec<_>>()
+        };
+        let replaced = replaced(before, after, table, makes_triggers);
+        // Names cost a query each.
+        if renames || !replaced.is_empty() || of(before) != of(after) {
+            Table { table, before, after, replaced }.tell()?;
+        }
+    }
+    Ok(())
+}
+
+/// The triggers that have their names and are others.
+fn replaced<'a>(
+    before: &'a State,
+    after: &State,
+    table: pg_sys::Oid,
+    makes_triggers: bool,
+) -> Vec<&'a Trigger> {
+    let is_replaced = |was: &&Trigger| {
+        after.trigger(was).is_some_and(|is| !is.fires_as(was) || makes_triggers && !is.carries_as(was))
+    };
+    before.tracking_of(table).filter(is_replaced).collect()
+}
+
+/// A table of which something may differ.
+struct Table<'a> {
+    table: pg_sys::Oid,
+    before: &'a State<'a>,
+    after: &'a State<'a>,
+    replaced: Vec<&'a Trigger>,
+}
+
+impl Table<'_> {
+    fn tell(&self) -> Result<()> {
+        let (was, is) = (self.before.tracking_of(self.table), self.after.tracking_of(self.table));
+        let Some(settings) = was.chain(is).find_map(Trigger::tracking) else { return Ok(()) };
+        // Made by this very command, it has nobody to tell it from.
+        let Some(old_name) = self.before.name_of(self.table) else { return Ok(()) };
+        let told = |action, name: &[u8], reason| tell_of(name, &settings, action, reason);
+        let Some(new_name) = self.after.name_of(self.table) else {
+            return told("audit.tracking.disabled", &old_name, "the table was dropped".into());
+        };
+        if new_name != old_name {
+            told("audit.tracking.disabled", &old_name, format!("the table is {} now", to_utf8(&new_name)))?;
+            told("audit.tracking.enabled", &new_name, format!("the table was {}", to_utf8(&old_name)))?;
+        }
+        for (action, names, what) in self.changes() {
+            if !names.is_empty() {
+                told(action, &new_name, format!("trigger {}: {what}", names.join(", ")))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What became of its triggers: the action, their names, and how to say it.
+    fn changes(&self) -> [(&'static str, Vec<&str>, &'static str); 6] {
+        let was = || self.before.tracking_of(self.table);
+        let is = || self.after.tracking_of(self.table);
+        let where_ = |is_change: &dyn Fn(&Trigger, Option<&Trigger>) -> bool| {
+            let changed = was().filter(|was| is_change(was, self.after.trigger(was)));
+            changed.map(Trigger::name).collect::<Vec<_>>()
+        };
+        // What comes back from a dump was told when it was made.
+        let is_new = was().next().is_none() && !own::is_restore();
+        let came =
+            if is_new { is().filter(|is| is.is_on()).map(Trigger::name).collect() } else { Vec::new() };
+        let how = match is().any(Trigger::is_clone) {
+            true => "attached as a partition, whose rows of before left no event",
+            false => "made by a superuser",
+        };
+        [
+            (
+                "audit.tracking.disabled",
+                where_(&|was, is| was.is_on() && is.is_none()),
+                "dropped, replaced, or that of a partition detached",
+            ),
+            (
+                "audit.tracking.disabled",
+                where_(&|was, is| was.is_on() && is.is_some_and(|is| !is.is_on())),
+                "disabled, or enabled for replicas alone",
+            ),
+            (
+                "audit.tracking.changed",
+                where_(&|was, is| was.enabled() == b'A' && is.is_some_and(|is| is.enabled() == b'O')),
+                "no more enabled for replicas",
+            ),
+            (
+                "audit.tracking.changed",
+                self.replaced.iter().map(|trigger| trigger.name()).collect(),
+                "replaced by one of other settings, or that fires for other rows",
+            ),
+            (
+                "audit.tracking.enabled",
+                where_(&|was, is| !was.is_on() && is.is_some_and(Trigger::is_on)),
+                "enabled again",
+            ),
+            ("audit.tracking.enabled", came, how),
+        ]
+    }
+}
