@@ -58,3 +58,10 @@ pub fn indestructible(what: &str) -> Error {
     .detail("Nothing is taken from the log or from the extension by accident, or quietly.")
     .hint("If it has to be, a superuser may SET audit.allow_destruction = on in this session first. That is recorded.")
 }
+
+/// The error of a command that would give the log another name or schema.
+pub fn renamed() -> Error {
+    Error::new(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, "audit.event keeps its name")
+        .detail("Under another one nothing would be written to it, and nothing would guard it.")
+        .hint("A view may give its rows another name: CREATE VIEW ... WITH (security_invoker) AS SELECT * FROM audit.event.")
+}

@@ -78,7 +78,7 @@ pub fn begin(command: &Command) -> Result<()> {
     }
     // It takes the event triggers along, so that nobody is asked afterwards.
     if command.drops_own_extension() {
-        return allow_before("extension audit");
+        return allow_in_server_log("extension audit");
     }
     let (Some(log), Some(extension)) = (catalog::own_table(c"event"), catalog::own_extension()) else {
         return Ok(());
@@ -89,7 +89,7 @@ pub fn begin(command: &Command) -> Result<()> {
         if detached.from != log {
             return tell_detached(detached);
         }
-        allow_before("a partition of audit.event")?;
+        allow_in_server_log("a partition of audit.event")?;
     }
     if command.may_change_the_trail() {
         // What the command around this one has done so far is its doing.
@@ -109,9 +109,9 @@ pub fn begin(command: &Command) -> Result<()> {
     Ok(())
 }
 
-/// Refuses what is to be dropped or detached. Otherwise the server's log says so: the audit log may be gone with the next
-/// commit.
-fn allow_before(what: &str) -> Result<()> {
+/// Refuses what is to be dropped or detached. Otherwise the server's log says so: the audit log is gone, or may be with the
+/// next commit.
+fn allow_in_server_log(what: &str) -> Result<()> {
     if !guard::allows_destruction() {
         return Err(guard::indestructible(what));
     }
@@ -149,10 +149,11 @@ fn tell_what_was_done(is_over: bool) -> Result<()> {
     if catalog::own_table(c"event") != Some(doing.names.log)
         || catalog::own_extension() != Some(doing.names.extension)
     {
-        return match guard::allows_destruction() {
-            true => Ok(()),
-            false => Err(guard::indestructible("audit.event")),
-        };
+        // Under another name it could be emptied where nobody looks.
+        if catalog::name_of(doing.names.log).is_some() {
+            return Err(guard::renamed());
+        }
+        return allow_in_server_log("audit.event");
     }
     let told = look(doing.names, since, |before, after| {
         // What has to be put right is looked at afterwards.

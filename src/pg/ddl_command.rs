@@ -83,8 +83,7 @@ impl Command {
                 | pg_sys::NodeTag::T_CreatePolicyStmt
                 | pg_sys::NodeTag::T_CreateTrigStmt
                 | pg_sys::NodeTag::T_DropStmt
-                | pg_sys::NodeTag::T_DropOwnedStmt
-                | pg_sys::NodeTag::T_ReassignOwnedStmt => true,
+                | pg_sys::NodeTag::T_DropOwnedStmt => true,
                 _ => false,
             }
         }
