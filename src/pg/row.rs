@@ -199,7 +199,7 @@ impl OpenRelation {
     pub fn peek(oid: pg_sys::Oid) -> Option<Self> {
         // SAFETY: closed in `drop`, or by the transaction's abort.
         let relation = unsafe { pg_sys::RelationIdGetRelation(oid) };
-        (!relation.is_null()).then_some(Self(relation))
+        (!relation.is_null()).then(|| Self(relation))
     }
 
     /// Locks it by its OID against writers and other DDL, and opens it. `None` if there is no such table.

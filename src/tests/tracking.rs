@@ -6,8 +6,18 @@ use pgrx::prelude::*;
 mod tests {
     use pgrx::prelude::*;
 
+    use crate::pg::row::OpenRelation;
     use crate::tests::{run, value};
     use crate::tracking::Tracking;
+
+    #[pg_test]
+    fn a_table_that_is_gone_is_not_opened() {
+        run("CREATE TABLE gone ()");
+        let table = value("SELECT 'gone'::regclass::oid");
+        assert!(OpenRelation::peek(table).is_some());
+        run("DROP TABLE gone");
+        assert!(OpenRelation::peek(table).is_none());
+    }
 
     #[pg_test]
     fn keys_of_every_shape() {

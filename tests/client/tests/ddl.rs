@@ -215,6 +215,33 @@ fn ddl_waits_for_no_other_tables_ddl() {
 }
 
 #[test]
+fn a_table_that_went_meanwhile_harms_nobodys_ddl() {
+    let database = Database::create("went");
+    let mut dba = database.connect();
+    let mut old = database.connect();
+    dba.batch_execute("CREATE TABLE t (id int PRIMARY KEY); SELECT audit.track('t', 't')").unwrap();
+    old.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").unwrap();
+    dba.batch_execute("DROP TABLE t").unwrap();
+    old.batch_execute("CREATE TEMP TABLE harmless (x int); COMMIT").unwrap();
+    // And under way.
+    std::thread::scope(|scope| {
+        let makes = scope.spawn(|| {
+            let mut client = database.connect();
+            for _ in 0..20 {
+                client
+                    .batch_execute(
+                        "CREATE TABLE u (id int PRIMARY KEY); SELECT audit.track('u', 'u'); DROP TABLE u",
+                    )
+                    .unwrap();
+            }
+        });
+        while !makes.is_finished() {
+            dba.batch_execute("CREATE TEMP TABLE v (x int); DROP TABLE v").unwrap();
+        }
+    });
+}
+
+#[test]
 fn what_fitted_once_is_looked_at_again_when_it_changes() {
     let database = Database::create("fits");
     let mut owner = database.connect();
