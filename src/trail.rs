@@ -222,7 +222,7 @@ fn refuse_destruction(before: &State, after: &State) -> Result<()> {
             }
         }
         // Without it, an event could be restored twice.
-        if part.has_key && !now.has_key {
+        if !part.key.is_empty() && now.key != part.key {
             destroyed(&format!("the primary key of {name}"))?;
         }
     }
@@ -292,6 +292,10 @@ fn tell_guards(before: &State, after: &State) -> Result<()> {
                 "a trigger, rule, check or parent that is not the audit system's came, went or changed";
             guard::disabled("table", &part.name, reason.into())?;
         }
+    }
+    for (_, member) in after.members.iter().filter(|(object, _)| !before.members.contains_key(object)) {
+        let reason = "it became part of the extension, whose objects pg_dump leaves out";
+        guard::disabled("object", member.name.as_bytes(), reason.into())?;
     }
     for (object, member) in &before.members {
         if after.members.get(object).is_some_and(|now| now.state != member.state) {

@@ -1,7 +1,7 @@
 //! How the trail is at one moment, as the catalogues have it: the triggers of tracked tables, the log and its guards, the
 //! extension's objects.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CStr;
 
 use pgrx::pg_sys;
@@ -82,8 +82,8 @@ pub struct Part {
     pub shield: String,
     /// Whether it is a partition of the log.
     pub is_partition: bool,
-    /// Whether it has a primary key.
-    pub has_key: bool,
+    /// Its primary key's columns, by number; nothing without one.
+    pub key: String,
     /// Its columns, digested.
     pub columns: String,
     /// What else could change what is written to it, or lead around its guards: others' triggers, rules, checks and the
@@ -121,7 +121,12 @@ pub struct State<'a> {
     pub parts: Vec<Part>,
     /// The extension's objects, by class and OID.
     pub members: BTreeMap<(u32, u32), Member>,
+    /// The tables that inherit from others and are no partitions: parent and child.
+    pub children: BTreeSet<(u32, u32)>,
 }
+
+const CHILDREN: &CStr = c"
+    SELECT i.inhparent, i.inhrelid FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhparent WHERE c.relkind = 'r'";
 
 // A view of a superuser's on the log is no trigger, rule or check of it; each view has a rule of its own.
 const PARTS: &CStr = c"
@@ -132,7 +137,7 @@ const PARTS: &CStr = c"
                    FROM pg_policy p WHERE p.polrelid = c.oid)),
            c.relowner,
            EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = $1 AND i.inhrelid = c.oid),
-           EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'p'),
+           (SELECT k.conkey::text FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'p'),
            (SELECT md5(string_agg(concat_ws(' ', a.attnum, a.attname, a.atttypid, a.attcollation), ' ' ORDER BY a.attnum))
             FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
            concat_ws(' ',
@@ -200,6 +205,7 @@ impl<'a> State<'a> {
             triggers: triggers(&captures, &guards, at),
             parts: parts(names, at),
             members,
+            children: children(at),
         };
         (state(before, old), state(after, new))
     }
@@ -248,6 +254,14 @@ fn triggers(captures: &[pg_sys::Oid], guards: &[pg_sys::Oid], at: &Snapshot) -> 
     stored.into_iter().map(|stored| Trigger { is_guard: guards.contains(&stored.function), stored }).collect()
 }
 
+fn children(at: &Snapshot) -> BTreeSet<(u32, u32)> {
+    let mut children = BTreeSet::new();
+    query::read_at(at, CHILDREN, &[], |row| {
+        children.insert((row.oid(1).to_u32(), row.oid(2).to_u32()));
+    });
+    children
+}
+
 fn parts(names: &Names, at: &Snapshot) -> Vec<Part> {
     let mut parts = Vec::new();
     let parameters = [Parameter::Oid(Some(names.log)), Parameter::Oid(Some(names.extension))];
@@ -258,7 +272,7 @@ fn parts(names: &Names, at: &Snapshot) -> Vec<Part> {
             shield: text(&row, 3),
             owner: row.oid(4),
             is_partition: row.boolean(5).unwrap_or_default(),
-            has_key: row.boolean(6).unwrap_or_default(),
+            key: text(&row, 6),
             columns: text(&row, 7),
             extras: text(&row, 8),
         });

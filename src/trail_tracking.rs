@@ -48,10 +48,30 @@ pub fn tell(before: &State, after: &State, renames: bool, makes_triggers: bool) 
                 .map(|trigger| (trigger.name().to_owned(), trigger.enabled()))
                 .collect::<Vec<_>>()
         };
+        tell_children(table, before, after)?;
         let replaced = replaced(before, after, table, makes_triggers);
         // Names cost a query each.
         if renames || !replaced.is_empty() || of(before) != of(after) {
             Table { table, before, after, replaced }.tell()?;
+        }
+    }
+    Ok(())
+}
+
+/// Tells of tables that began or ceased to inherit from a tracked one: their rows, which are its rows too, came or went without
+/// an event.
+fn tell_children(table: pg_sys::Oid, before: &State, after: &State) -> Result<()> {
+    let Some(settings) = after.tracking_of(table).find_map(Trigger::tracking) else { return Ok(()) };
+    for (what, children) in [
+        ("inherits from it now", after.children.difference(&before.children)),
+        ("inherits from it no more", before.children.difference(&after.children)),
+    ] {
+        for (_, child) in children.filter(|(parent, _)| *parent == table.to_u32()) {
+            let child = pg_sys::Oid::from(*child);
+            let Some(child) = after.name_of(child).or_else(|| before.name_of(child)) else { continue };
+            let reason =
+                format!("{} {what}, whose own rows leave an event only if it is tracked", to_utf8(&child));
+            tell_of(&catalog::qualified_name(table), &settings, "audit.tracking.changed", reason)?;
         }
     }
     Ok(())

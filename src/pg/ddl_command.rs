@@ -66,6 +66,11 @@ impl Command {
         unsafe {
             match (*self.0).type_ {
                 pg_sys::NodeTag::T_AlterTableStmt => self.alters_more_than_is_harmless(),
+                // Rows of a table that inherits from another are the other's, too.
+                pg_sys::NodeTag::T_CreateStmt => {
+                    let create = self.0.cast::<pg_sys::CreateStmt>();
+                    !(*create).inhRelations.is_null() && (*create).partbound.is_null()
+                }
                 pg_sys::NodeTag::T_RuleStmt => {
                     self.is_of_the_trail((*self.0.cast::<pg_sys::RuleStmt>()).relation)
                 }

@@ -41,6 +41,7 @@ fn columns_of_the_trail_are_neither_replaced_nor_swapped() {
         "ALTER TABLE audit.event DROP COLUMN db_role, ADD COLUMN db_role text COLLATE \"C\" DEFAULT 'innocent'",
         "ALTER TABLE audit.event ADD COLUMN \"session_role db_role x\" text; ALTER TABLE audit.event RENAME session_role TO x",
         "ALTER TABLE audit.admin DROP COLUMN organisation_id CASCADE, ADD COLUMN organisation_id text DEFAULT 'evil'",
+        "ALTER TABLE audit.event_default DROP CONSTRAINT event_default_pkey, ADD PRIMARY KEY (event_id, occurred_at)",
         "ALTER TABLE audit.organisation DROP COLUMN enterprise CASCADE, ADD COLUMN enterprise boolean DEFAULT true",
     ] {
         let (code, message, hint) = refused(dba.batch_execute(command));
@@ -90,6 +91,7 @@ fn what_a_superuser_adds_to_the_trail_or_alters_is_told() {
         ("ALTER TABLE audit.event DISABLE TRIGGER \"!audit_row_guard\"", "audit.event"),
         ("ALTER FUNCTION audit.capture() RENAME TO captured", "audit.capture"),
         ("ALTER SCHEMA audit OWNER TO other", "audit"),
+        ("ALTER EXTENSION audit ADD TABLE aside.old", "table aside.old"),
     ] {
         let command = command.replace("other", &role);
         dba.batch_execute(&command).unwrap_or_else(|error| panic!("{command}: {error}"));
@@ -194,6 +196,34 @@ fn partitions_with_rows_of_their_own_are_told() {
     let events = told(&mut dba, &mut seen);
     assert_eq!(events.len(), 1, "{events:?}");
     assert!(events[0].starts_with("audit.tracking.disabled app.part_2"), "{events:?}");
+}
+
+#[test]
+fn tables_that_inherit_from_a_tracked_one_are_told() {
+    let (database, mut dba, mut owner) = tracked("inherits");
+    let name = format!("{}_owner", database.name);
+    let mut seen = 0;
+    told(&mut dba, &mut seen);
+    let begins = "inherits from it now, whose own rows leave an event only if it is tracked";
+    let ends = begins.replace("now", "no more");
+    for (command, expected) in [
+        ("CREATE TABLE app.kid () INHERITS (app.thing)", vec![format!("app.kid {begins}")]),
+        ("ALTER TABLE app.kid NO INHERIT app.thing", vec![format!("app.kid {ends}")]),
+        (
+            "INSERT INTO app.kid VALUES (7, 'x'); ALTER TABLE app.kid INHERIT app.thing",
+            vec![format!("app.kid {begins}")],
+        ),
+        ("DROP TABLE app.kid", vec![format!("app.kid {ends}")]),
+        (
+            "CREATE TABLE app.free (id int); CREATE TABLE app.child () INHERITS (app.free); DROP TABLE app.free CASCADE",
+            vec![],
+        ),
+    ] {
+        owner.batch_execute(command).unwrap();
+        let expected: Vec<_> =
+            expected.iter().map(|what| format!("audit.tracking.changed app.thing {name} {what}")).collect();
+        assert_eq!(told(&mut dba, &mut seen), expected, "{command}");
+    }
 }
 
 /// What `waiting` does while `first` has begun a transaction with its command, and the events of both.
