@@ -15,6 +15,7 @@ use crate::pg::ddl_command::Change;
 use crate::pg::row::{OpenRelation, TriggerInfo};
 use crate::pg::session;
 use crate::tracking::{Kind, Tracking};
+use crate::trail_tracking::tell_of;
 use crate::triggers;
 use crate::unresolved::{Problem, Unresolved};
 
@@ -60,7 +61,8 @@ pub fn follow(change: &Change) -> Result<()> {
     if change.detached {
         triggers::drop_stray()?;
     }
-    follow_altered(change.takes_away, change.of_meaning)
+    let functions = if change.of_meaning { Some(altered_functions()?) } else { None };
+    follow_altered(change.takes_away, functions.as_deref())
 }
 
 /// A partition of the log that a superuser made or brought back gets what `audit.maintain` gives its own. A restore makes
@@ -75,15 +77,25 @@ fn guard_new_partitions() -> Result<()> {
     Ok(())
 }
 
+/// The functions that the event trigger's command made anew or altered.
+fn altered_functions() -> Result<Vec<pg_sys::Oid>> {
+    let functions = Spi::get_one::<Vec<pg_sys::Oid>>(
+        "SELECT pg_catalog.array_agg(objid) FROM pg_catalog.pg_event_trigger_ddl_commands()
+         WHERE classid = 'pg_catalog.pg_proc'::regclass",
+    )?;
+    Ok(functions.unwrap_or_default())
+}
+
 /// Brings the settings of the tables that this transaction is altering, or that lead through them, up to date, or
 /// refuses what breaks them. `takes_away`: columns or constraints may be gone, so that a path that leads nowhere is this
 /// command's doing, and not that of a restore, which makes foreign keys last. `of_meaning`: functions, types or operators
-/// may be others than before, so that conditions have to be looked at.
-pub fn follow_altered(takes_away: bool, of_meaning: bool) -> Result<()> {
+/// may be others than before, so that conditions have to be looked at; the functions that certainly are.
+pub fn follow_altered(takes_away: bool, of_meaning: Option<&[pg_sys::Oid]>) -> Result<()> {
     let Some(function) = catalog::capture_function() else {
         return Ok(());
     };
-    let fits = |fit: &Fit| !(takes_away && fit.awaits_foreign_key || of_meaning && fit.has_conditions);
+    let fits =
+        |fit: &Fit| !(takes_away && fit.awaits_foreign_key || of_meaning.is_some() && fit.has_conditions);
     for table in triggers::tables(function) {
         if fits::is_known(table, fits) {
             continue;
@@ -101,7 +113,7 @@ fn follow_table(
     table: pg_sys::Oid,
     function: pg_sys::Oid,
     takes_away: bool,
-    of_meaning: bool,
+    of_meaning: Option<&[pg_sys::Oid]>,
 ) -> Result<Option<Fit>> {
     let Some(open) = OpenRelation::peek(table) else { return Ok(None) };
     let ours = open.relation().triggers(function);
@@ -120,10 +132,18 @@ fn follow_table(
         };
         let resolved = tracking.resolved(table, &columns, &primary_key);
         if trigger.for_row
-            && (altered || of_meaning)
+            && (altered || of_meaning.is_some())
             && let Ok(resolved) = &resolved
         {
-            resolved.understands_conditions(table).map_err(|unresolved| refused(table, &unresolved))?;
+            let called =
+                resolved.understands_conditions(table).map_err(|unresolved| refused(table, &unresolved))?;
+            for function in of_meaning.unwrap_or_default().iter().filter(|function| called.contains(function))
+            {
+                let name = catalog::shown_function(*function);
+                let reason = format!("{name}, which a condition calls, was replaced or altered");
+                let table = catalog::qualified_name(table);
+                tell_of(&table, resolved, "audit.tracking.changed", reason)?;
+            }
         }
         let along = tracking.along(table, &columns);
         let mut awaits_foreign_key = false;

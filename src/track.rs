@@ -98,7 +98,7 @@ pub fn track(arguments: Arguments) -> Result<()> {
     }
     own::tell_tracking(target, previous.as_ref(), Some(&tracking))?;
     // What is kept out of this table's events may be another's scope.
-    ddl::follow_altered(false, false)?;
+    ddl::follow_altered(false, None)?;
     add_to_catalogue(&tracking)
 }
 

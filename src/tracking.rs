@@ -334,17 +334,19 @@ impl Tracking {
         self.conditions(&PlanMemory::create(), table, owner).map(drop)
     }
 
-    /// Whether the rules' conditions still fit `table`, which carries these settings, and what else they name.
+    /// Whether the rules' conditions still fit `table`, which carries these settings, and what else they name; the functions
+    /// that they call.
     ///
     /// Rights are not looked at: a restore grants them last, so a write without them has to tell.
-    pub fn understands_conditions(&self, table: pg_sys::Oid) -> Result<(), Unresolved> {
+    pub fn understands_conditions(&self, table: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>, Unresolved> {
         let owner = catalog::table_owner(table).unwrap_or(pg_sys::InvalidOid);
         let check = |rule: &Rule, text: &[u8]| match Condition::check(table, owner, rule.on.operation(), text)
         {
-            Err(mistake) if mistake.code == PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE => Ok(()),
+            Err(mistake) if mistake.code == PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE => Ok(Vec::new()),
             checked => checked,
         };
-        self.each_condition(table, check).map(drop)
+        let called = self.each_condition(table, check)?;
+        Ok(called.into_iter().flatten().flat_map(|(_, functions)| functions).collect())
     }
 
     /// What `work` makes of each rule's condition, in the database's encoding, with where it stands.

@@ -29,6 +29,12 @@ pub fn shown_name(relation: pg_sys::Oid) -> String {
     to_utf8(&qualified_name(relation))
 }
 
+/// A function's name and arguments, in UTF-8, for messages.
+pub fn shown_function(function: pg_sys::Oid) -> String {
+    // SAFETY: a look-up by OID; the result is a C string in the current memory context, copied here.
+    to_utf8(unsafe { CStr::from_ptr(pg_sys::format_procedure_qualified(function)) }.to_bytes())
+}
+
 /// Whether a table is in the extension's schema.
 pub fn is_in_own_schema(relation: pg_sys::Oid) -> bool {
     // SAFETY: look-ups by OID and C string.

@@ -11,6 +11,7 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 
 use super::caught::{Mistake, caught};
+use super::condition_functions::functions_called;
 use super::condition_text::{PARSED, parse};
 use super::output::{FixedSettings, PlanMemory};
 use super::row::{OpenRelation, Relation, Row};
@@ -62,16 +63,18 @@ impl Condition {
         })
     }
 
-    /// Whether `text` is a condition for rows of `table`. Nothing of it is evaluated: whoever runs DDL must not have to
-    /// run another's functions.
+    /// Whether `text` is a condition for rows of `table`, and the functions that it calls. Nothing of it is evaluated: whoever
+    /// runs DDL must not have to run another's functions.
     pub fn check(
         table: pg_sys::Oid,
         owner: pg_sys::Oid,
         operation: Operation,
         text: &[u8],
-    ) -> Result<(), Mistake> {
+    ) -> Result<Vec<pg_sys::Oid>, Mistake> {
         // SAFETY: as in `compile`.
-        reading(table, owner, text, |relation, text| unsafe { analyse(relation, operation, text).map(drop) })
+        reading(table, owner, text, |relation, text| unsafe {
+            analyse(relation, operation, text).map(|(expression, _)| functions_called(expression))
+        })
     }
 
     /// The columns that it reads, by position.

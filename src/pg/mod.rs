@@ -29,6 +29,7 @@ pub mod catalog;
 pub mod caught;
 pub mod command;
 pub mod condition;
+pub mod condition_functions;
 pub mod condition_text;
 pub mod ddl_command;
 pub mod encode;

@@ -226,6 +226,36 @@ fn tables_that_inherit_from_a_tracked_one_are_told() {
     }
 }
 
+#[test]
+fn a_function_that_a_condition_calls_is_told_when_it_becomes_another() {
+    let (database, mut dba, _) = tracked("muted");
+    let role = database.role("muter", &[]);
+    dba.batch_execute(&format!(
+        "GRANT CREATE, USAGE ON SCHEMA app TO {role}; SET ROLE {role};
+         CREATE FUNCTION app.is_noise(int) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT $1 < 0';
+         CREATE FUNCTION app.other() RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT true';
+         CREATE OPERATOR app.@@@ (FUNCTION = app.is_noise, RIGHTARG = int); RESET ROLE;
+         SELECT audit.track('app.thing', 'thing', actions => '{{\"rules\":
+             [{{\"on\": \"insert\", \"if\": \"OPERATOR(app.@@@) new.id\", \"action\": null}}]}}')",
+    ))
+    .unwrap();
+    let mut seen = 0;
+    told(&mut dba, &mut seen);
+    let mut muter = database.connect_as(&role);
+    muter
+        .batch_execute(
+            "CREATE OR REPLACE FUNCTION app.other() RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT false';
+             CREATE OR REPLACE FUNCTION app.is_noise(int) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT true'",
+        )
+        .unwrap();
+    assert_eq!(
+        told(&mut dba, &mut seen),
+        [format!(
+            "audit.tracking.changed app.thing {role} app.is_noise(integer), which a condition calls, was replaced or altered"
+        )]
+    );
+}
+
 /// What `waiting` does while `first` has begun a transaction with its command, and the events of both.
 fn race(
     database: &Database,
