@@ -17,7 +17,7 @@ use crate::pg::ddl_command::Command;
 use crate::pg::session;
 use crate::pg::snapshot::Snapshot;
 use crate::tracking::{Tracking, triggers_of};
-use crate::trail_state::{Names, State};
+use crate::trail_state::{Column, Names, State};
 use crate::trail_tracking::{self, tell_detached};
 use crate::triggers;
 
@@ -93,7 +93,7 @@ pub fn begin(command: &Command) -> Result<()> {
     }
     if command.may_change_the_trail() {
         // What the command around this one has done so far is its doing.
-        tell_what_was_done(false)?;
+        tell_what_was_done(None)?;
         let begun = Begun {
             command: command.id(),
             doing: Doing {
@@ -130,7 +130,7 @@ pub fn end(command: &Command) -> Result<()> {
     if ended.is_none() {
         return Ok(());
     }
-    tell_what_was_done(true)?;
+    tell_what_was_done(Some(command))?;
     BEGUN.with_borrow_mut(|all| {
         all.pop();
         // The one around it need not tell that again.
@@ -139,8 +139,8 @@ pub fn end(command: &Command) -> Result<()> {
     Ok(())
 }
 
-/// Refuses or tells what the innermost command did since that was told last.
-fn tell_what_was_done(is_over: bool) -> Result<()> {
+/// Refuses or tells what the innermost command did since that was told last; `ended` if it is over.
+fn tell_what_was_done(ended: Option<&Command>) -> Result<()> {
     let begun = BEGUN.with_borrow(|all| {
         let begun = all.last()?;
         Some((begun.doing, begun.told.last()?.1))
@@ -155,16 +155,24 @@ fn tell_what_was_done(is_over: bool) -> Result<()> {
         }
         return allow_in_server_log("audit.event");
     }
+    let tell = |before: &State, after: &State| {
+        refuse_destruction(before, after)?;
+        tell_guards(before, after)?;
+        if let Some(table) = ended.and_then(Command::table_of_columns) {
+            trail_tracking::tell_columns(table, before, after)?;
+        }
+        trail_tracking::tell(before, after, doing.renames, doing.makes_triggers)
+    };
     let told = look(doing.names, since, |before, after| {
         // What has to be put right is looked at afterwards.
-        if is_over && always_again(before, after)? {
+        if ended.is_some() && always_again(before, after)? {
             Ok(false)
         } else {
-            tell(doing, before, after).map(|()| true)
+            tell(before, after).map(|()| true)
         }
     })?;
     if !told {
-        look(doing.names, since, |before, after| tell(doing, before, after))?;
+        look(doing.names, since, tell)?;
     }
     BEGUN.with_borrow_mut(|all| told_so_far(all));
     Ok(())
@@ -175,13 +183,6 @@ fn look<R>(names: Names, since: pg_sys::CommandId, work: impl FnOnce(&State, &St
     let (before, after) = Snapshot::before_and_after(since);
     let (before, after) = State::read_both(&names, &before, &after);
     work(&before, &after)
-}
-
-/// Refuses or tells what differs.
-fn tell(doing: Doing, before: &State, after: &State) -> Result<()> {
-    refuse_destruction(before, after)?;
-    tell_guards(before, after)?;
-    trail_tracking::tell(before, after, doing.renames, doing.makes_triggers)
 }
 
 fn told_so_far(all: &mut [Begun]) {
@@ -217,7 +218,8 @@ fn refuse_destruction(before: &State, after: &State) -> Result<()> {
         };
         if now.columns != part.columns {
             let columns = after.columns_of(part.table);
-            for column in before.columns_of(part.table).iter().filter(|column| !columns.contains(column)) {
+            let is_gone = |column: &&Column| !columns.iter().any(|now| now.is(column));
+            for column in before.columns_of(part.table).iter().filter(is_gone) {
                 destroyed(&format!("column {} of {name}", column.name))?;
             }
         }

@@ -104,12 +104,22 @@ pub struct Member {
 }
 
 /// A column that is there or was.
-#[derive(PartialEq, Eq)]
 pub struct Column {
     /// Its name.
     pub name: String,
-    /// Its number, type and collation.
+    /// Its number, which it keeps.
+    pub number: String,
+    /// Its type and collation.
     what: String,
+    /// Whether rows from before it was added have a value in it.
+    pub is_filled: bool,
+}
+
+impl Column {
+    /// Whether it is the same column, as it was.
+    pub fn is(&self, other: &Self) -> bool {
+        (&self.name, &self.number, &self.what) == (&other.name, &other.number, &other.what)
+    }
 }
 
 /// The trail.
@@ -175,7 +185,7 @@ const MEMBERS: &CStr = c"
     WHERE d.refclassid = 'pg_extension'::regclass AND d.refobjid = $1 AND d.deptype = 'e'";
 
 const COLUMNS: &CStr = c"
-    SELECT a.attname::text, concat_ws(' ', a.attnum, a.atttypid, a.attcollation)
+    SELECT a.attname::text, a.attnum::text, concat_ws(' ', a.atttypid, a.attcollation), a.atthasmissing
     FROM pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
 
 const NAME: &CStr = c"
@@ -242,7 +252,13 @@ impl<'a> State<'a> {
     pub fn columns_of(&self, table: pg_sys::Oid) -> Vec<Column> {
         let mut columns = Vec::new();
         query::read_at(self.at, COLUMNS, &[Parameter::Oid(Some(table))], |row| {
-            columns.push(Column { name: text(&row, 1), what: text(&row, 2) });
+            let is_filled = row.boolean(4).unwrap_or_default();
+            columns.push(Column {
+                name: text(&row, 1),
+                number: text(&row, 2),
+                what: text(&row, 3),
+                is_filled,
+            });
         });
         columns
     }

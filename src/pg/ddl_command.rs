@@ -112,8 +112,21 @@ impl Command {
         };
         let is_restore = session::is_under_restore_settings();
         !parts.iter().all(|cell| {
-            // SAFETY: as above.
-            let part = unsafe { (*cell.ptr_value.cast::<pg_sys::AlterTableCmd>()).subtype };
+            // SAFETY: as above; ADD COLUMN has a definition, whose constraints are such.
+            let (part, fills) = unsafe {
+                let part = &*cell.ptr_value.cast::<pg_sys::AlterTableCmd>();
+                let adds = part.subtype == pg_sys::AlterTableType::AT_AddColumn;
+                let constraints = if adds {
+                    (*part.def.cast::<pg_sys::ColumnDef>()).constraints
+                } else {
+                    std::ptr::null_mut()
+                };
+                let fills = cells(constraints).iter().any(|cell| {
+                    (*cell.ptr_value.cast::<pg_sys::Constraint>()).contype
+                        == pg_sys::ConstrType::CONSTR_DEFAULT
+                });
+                (part.subtype, fills)
+            };
             // A restore gives each table to its owner, and each partition to its table.
             let is_restores = matches!(
                 part,
@@ -135,7 +148,7 @@ impl Command {
                         | pg_sys::AlterTableType::AT_SetStatistics
                         | pg_sys::AlterTableType::AT_SetStorage
                         | pg_sys::AlterTableType::AT_ValidateConstraint
-                ) && (is_restore || !is_of_the_trail)
+                ) && (is_restore || !is_of_the_trail && !fills)
         })
     }
 
@@ -152,6 +165,25 @@ impl Command {
                         | pg_sys::ObjectType::OBJECT_TABCONSTRAINT
                         | pg_sys::ObjectType::OBJECT_TRIGGER
                 )
+    }
+
+    /// The table whose columns it may have dropped, renamed or filled, if it was there before.
+    pub fn table_of_columns(&self) -> Option<pg_sys::Oid> {
+        // SAFETY: as the tags say.
+        unsafe {
+            match (*self.0).type_ {
+                pg_sys::NodeTag::T_AlterTableStmt => {
+                    relation_named((*self.0.cast::<pg_sys::AlterTableStmt>()).relation)
+                }
+                pg_sys::NodeTag::T_RenameStmt => {
+                    let rename = self.0.cast::<pg_sys::RenameStmt>();
+                    ((*rename).renameType == pg_sys::ObjectType::OBJECT_COLUMN)
+                        .then(|| relation_named((*rename).relation))
+                        .flatten()
+                }
+                _ => None,
+            }
+        }
     }
 
     /// Whether it is CREATE TRIGGER.

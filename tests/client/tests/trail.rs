@@ -61,7 +61,10 @@ fn whatever_switches_tracking_off_is_told() {
             "ALTER TABLE app.thing ENABLE TRIGGER USER",
             vec![format!("{enabled} app.thing trigger !audit_row, !audit_truncate: enabled again")],
         ),
-        ("ALTER TABLE app.thing RENAME COLUMN secret TO api_key", vec!["audit.tracking.changed app.thing".into()]),
+        ("ALTER TABLE app.thing RENAME COLUMN secret TO api_key", vec![
+            "audit.tracking.changed app.thing".into(),
+            "audit.tracking.changed app.thing column secret is api_key now".into(),
+        ]),
         // Swapped: the name is another table's now.
         (
             "ALTER TABLE app.thing RENAME TO thing_old",
