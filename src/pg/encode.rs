@@ -3,6 +3,7 @@
 use std::ffi::CString;
 
 use audit_core::jsonb::{Builder, Container, TooLarge, key_order};
+use pgrx::pg_catalog::pg_proc::PgProc;
 use pgrx::pg_sys;
 
 use super::output::{Function, Output, PlanMemory, with_json_datetime};
@@ -32,7 +33,7 @@ enum Kind {
         alignment: std::ffi::c_char,
     },
     Composite,
-    /// A type outside the core with a cast to json.
+    /// A type outside the core with a cast to json that is trusted.
     Cast(Function),
     String(Output),
 }
@@ -43,7 +44,9 @@ const FIRST_NORMAL_OBJECT_ID: u32 = 16384;
 impl Encoder {
     /// The encoder of `type_oid`, by the rules of `to_jsonb` (`jsonb_categorize_type` in
     /// `src/backend/utils/adt/jsonb.c`): domains are looked through; numbers, booleans, dates, JSON, arrays
-    /// and composites are themselves; a type outside the core may bring a cast to json; the rest is a string.
+    /// and composites are themselves; a type outside the core may bring a cast to json; the rest is a string. Other than
+    /// there, the cast has to be [`is_trusted`]. What is inside arrays and composites is encoded here, too: PostgreSQL's own
+    /// `to_jsonb` would call any cast.
     pub fn of_type(memory: &PlanMemory, type_oid: pg_sys::Oid) -> Self {
         // SAFETY: catalogue look-ups by OID, with valid out parameters.
         unsafe {
@@ -92,7 +95,7 @@ impl Encoder {
                     &mut function,
                 )
             };
-            if path == pg_sys::CoercionPathType::COERCION_PATH_FUNC {
+            if path == pg_sys::CoercionPathType::COERCION_PATH_FUNC && is_trusted(function) {
                 return Kind::Cast(Function::new(memory, function));
             }
         }
@@ -127,7 +130,7 @@ impl Encoder {
             Kind::Jsonb => builder.jsonb(container, unsafe { varlena_bytes(datum) }),
             Kind::Array { .. } => self.push_array(builder, container, value),
             Kind::Composite => push_composite(builder, container, value),
-            Kind::Cast(function) => match function.call(value) {
+            Kind::Cast(function) => match function.cast(value) {
                 // SAFETY: the cast returns a json.
                 Some(json) => push_json(builder, container, unsafe { varlena_bytes(json.datum()) }),
                 None => builder.null(container),
@@ -175,6 +178,22 @@ impl Encoder {
         let mut next = 0;
         push_dimension(builder, container, element, dimensions, elements, &mut next)
     }
+}
+
+/// Whether a cast's function may run with the rights of whoever writes, and say what a value is: a superuser's. A type's owner
+/// makes casts without any right on the tables that have the type. One that takes any type is somebody's choice from what
+/// superusers made for something else, and could not be told which type it is called with.
+fn is_trusted(function: pg_sys::Oid) -> bool {
+    PgProc::new(function).is_some_and(|function| {
+        // SAFETY: catalogue look-ups by OID.
+        unsafe {
+            pg_sys::superuser_arg(function.proowner())
+                && function
+                    .proargtypes()
+                    .first()
+                    .is_some_and(|taken| pg_sys::get_typtype(*taken) as u8 != pg_sys::TYPTYPE_PSEUDO)
+        }
+    })
 }
 
 /// Appends the elements of one dimension; an array of none is `[]`.

@@ -1,4 +1,4 @@
-//! Looking up what a foreign key refers to: an index scan of our own, with no SPI and no rights needed.
+//! Looking up what a foreign key refers to: an index scan of our own, with no SPI and none of the writer's rights.
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
@@ -7,6 +7,7 @@ use super::catalog;
 use super::list::cells;
 use super::output::{Function, PlanMemory};
 use super::row::{Attribute, OpenRelation, Row, index_oids, updater};
+use super::scope::as_restricted;
 use super::value::OwnedValue;
 
 mod unbound {
@@ -96,6 +97,8 @@ pub struct Lookup {
     leaves: Vec<Leaf>,
     comparisons: Vec<Comparison>,
     wanted: Vec<Attribute>,
+    /// Whose rights casts and comparisons of users' have: the referenced table's owner's, as where PostgreSQL checks the key.
+    owner: pg_sys::Oid,
 }
 
 /// How a column of the key is compared with what it refers to.
@@ -151,7 +154,8 @@ impl Lookup {
                 leaves.push(Leaf { table: *table, index, order, positions: positions(wanted)? });
             }
         }
-        Some(Self { tables, leaves, comparisons, wanted: attributes })
+        let owner = catalog::table_owner(key.table)?;
+        Some(Self { tables, leaves, comparisons, wanted: attributes, owner })
     }
 
     /// The type of the first wanted column.
@@ -162,17 +166,24 @@ impl Lookup {
     /// The wanted columns of the row that `key` refers to: as it is now, also where this very command made it,
     /// or else as it was when this transaction deleted it. `None` without such a row or where one of them is NULL.
     pub fn find(&self, key: &[OwnedValue]) -> Option<Vec<OwnedValue>> {
-        let scan = |deleted| self.leaves.iter().find_map(|leaf| self.scan(leaf, key, deleted));
-        scan(false).or_else(|| scan(true)).flatten()
+        as_restricted(self.owner, || {
+            let values = self.as_compared(key)?;
+            let scan = |deleted| self.leaves.iter().find_map(|leaf| self.scan(leaf, &values, deleted));
+            scan(false).or_else(|| scan(true)).flatten()
+        })
+    }
+
+    /// The key's values, of the types that they are compared as.
+    fn as_compared(&self, key: &[OwnedValue]) -> Option<Vec<pg_sys::Datum>> {
+        let as_compared = |(value, comparison): (&'_ OwnedValue, &Comparison)| match &comparison.cast {
+            Some(cast) => cast.foreign_cast(value.value()).map(|value| value.datum()),
+            None => Some(value.value().datum()),
+        };
+        key.iter().zip(&self.comparisons).map(as_compared).collect()
     }
 
     /// `None` without such a row, `Some(None)` where a column is NULL.
-    fn scan(&self, leaf: &Leaf, key: &[OwnedValue], deleted: bool) -> Option<Option<Vec<OwnedValue>>> {
-        let as_compared = |(value, comparison): (&'_ OwnedValue, &Comparison)| match &comparison.cast {
-            Some(cast) => cast.call_as_cast(value.value()).map(|value| value.datum()),
-            None => Some(value.value().datum()),
-        };
-        let values = key.iter().zip(&self.comparisons).map(as_compared).collect::<Option<Vec<_>>>()?;
+    fn scan(&self, leaf: &Leaf, values: &[pg_sys::Datum], deleted: bool) -> Option<Option<Vec<OwnedValue>>> {
         // SAFETY: everything opened is closed, in reverse order; after an error the transaction's abort does
         // it. The keys' types are the operators' right sides. A registered snapshot is a copy of our own, so that
         // its command id can be raised by one.

@@ -5,6 +5,7 @@ use std::ffi::{CStr, c_char, c_int};
 use pgrx::pg_sys;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 
+use super::scope::with_settings;
 use super::value::{Value, varlena_bytes};
 
 unsafe extern "C" {
@@ -49,7 +50,7 @@ impl Drop for PlanMemory {
     }
 }
 
-/// A function of one argument, kept ready. It belongs to the plan whose [`PlanMemory`] it was made in, and is
+/// A cast's or an output function, kept ready. It belongs to the plan whose [`PlanMemory`] it was made in, and is
 /// only called while that plan lives.
 pub struct Function(*mut pg_sys::FmgrInfo);
 
@@ -59,22 +60,16 @@ impl Function {
         Self(memory.function(function))
     }
 
-    /// Calls it with `value`, whose type it takes, under [`FixedSettings`]; `None` where it returns NULL. A user's
+    /// Calls it as the cast of `value`, whose type it takes, under [`FixedSettings`]; `None` where it returns NULL. A user's
     /// function may have settings of its own, whose end puts the client's in force.
-    pub fn call<'a>(&self, value: Value<'a>) -> Option<Value<'a>> {
-        self.invoke(&[value.datum()])
-    }
-
-    /// Calls it as a cast: with the type modifier and the flag that some casts take.
-    pub fn call_as_cast<'a>(&self, value: Value<'a>) -> Option<Value<'a>> {
-        self.invoke(&[value.datum(), pg_sys::Datum::from(-1i32), pg_sys::Datum::from(false)])
-    }
-
-    fn invoke<'a>(&self, arguments: &[pg_sys::Datum]) -> Option<Value<'a>> {
-        // SAFETY: who holds this function chose it for the value's type. The frame has room for the arguments; it
-        // and the result are in the current memory context, which is reset only after the row is done. The guard
-        // turns an error inside the function into a panic, which frees what Rust holds.
+    pub fn cast<'a>(&self, value: Value<'a>) -> Option<Value<'a>> {
+        // Some casts take the type modifier, and whether the cast is explicit.
+        let arguments = [value.datum(), pg_sys::Datum::from(-1i32), pg_sys::Datum::from(true)];
+        // SAFETY: who holds this function chose it for the value's type. The frame has room for the arguments, of which it is
+        // given as many as it takes; it and the result are in the current memory context, which is reset only after the row is
+        // done. The guard turns an error inside the function into a panic, which frees what Rust holds.
         let result = unsafe {
+            let arguments = &arguments[..(*self.0).fn_nargs as usize];
             let size = size_of::<pg_sys::FunctionCallInfoBaseData>() + size_of_val(arguments) * 2;
             let frame: pg_sys::FunctionCallInfo = pg_sys::palloc0(size).cast();
             (*frame).flinfo = self.0;
@@ -90,9 +85,16 @@ impl Function {
         result
     }
 
+    /// The same of a cast that anybody made: what it sets is taken back.
+    pub fn foreign_cast<'a>(&self, value: Value<'a>) -> Option<Value<'a>> {
+        let result = with_settings(&[], || self.cast(value));
+        FixedSettings::enforce();
+        result
+    }
+
     /// Calls it as the output function of the value's type.
     fn output(&self, value: Value<'_>) -> &CStr {
-        // SAFETY: as for `call`; an output function returns a C string in the current memory context,
+        // SAFETY: as for `cast`; an output function returns a C string in the current memory context,
         // which is reset only after the row is done.
         unsafe { CStr::from_ptr(pg_sys::OutputFunctionCall(self.0, value.datum())) }
     }
