@@ -53,7 +53,7 @@ pub fn capture(call: &TriggerCall<'_>) -> Result<()> {
         return settle(session::trigger_depth());
     }
     let plan = relations::plan(call)?;
-    if plan.own && own::is_restored() {
+    if plan.own && own::is_restored(call.operation()) {
         return Ok(());
     }
     let command = call.place();

@@ -7,13 +7,14 @@ use crate::error::{Error, Result, in_server_encoding};
 use crate::own;
 use crate::pg::catalog::{self, to_utf8};
 use crate::pg::session;
+use crate::pg::trigger_call::Operation;
 use crate::settings;
 
 /// Refuses a statement on the log, or a row of it. A superuser may insert: silently what comes back from a dump, otherwise
 /// there is an event of it.
-pub fn write(is_insert: bool, table: pg_sys::Oid) -> Result<()> {
+pub fn write(operation: Operation, table: pg_sys::Oid) -> Result<()> {
     let refused = |message: &'static str| Error::new(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, message);
-    if !is_insert {
+    if operation != Operation::Insert {
         return Err(refused("the audit log is append-only")
             .detail("Events are never updated, deleted or truncated.")
             .hint("Correct the application's tables instead; the correction is an event of its own."));
@@ -23,7 +24,7 @@ pub fn write(is_insert: bool, table: pg_sys::Oid) -> Result<()> {
             .detail("They come from writes to tracked tables and from audit.record; a superuser's restore may insert them.")
             .hint("Call audit.record, as a member of audit_writer."));
     }
-    if own::is_restored() {
+    if own::is_restored(operation) {
         return Ok(());
     }
     disabled("table", &catalog::qualified_name(table), "a superuser inserted events".into())

@@ -11,6 +11,7 @@ use crate::actor;
 use crate::error::Result;
 use crate::pg::catalog;
 use crate::pg::session;
+use crate::pg::trigger_call::Operation;
 use crate::pg::value::Text;
 use crate::tracking::Tracking;
 use crate::writer::{self, Event};
@@ -89,8 +90,8 @@ pub fn is_restore() -> bool {
     session::is_under_restore_settings() && session::is_superuser()
 }
 
-/// Whether the row at hand comes back from a dump, in which its event is, too: a superuser writes it, by no function of the
+/// Whether the row at hand comes back from a dump, in which its event is, too: a superuser inserts it, by no function of the
 /// extension's.
-pub fn is_restored() -> bool {
-    is_restore() && !session::is_acting_for_another()
+pub fn is_restored(operation: Operation) -> bool {
+    operation == Operation::Insert && is_restore() && !session::is_acting_for_another()
 }

@@ -5,7 +5,7 @@ use pgrx::{PgSqlErrorCode, pg_guard, pg_sys};
 
 use super::arguments::Arguments;
 use super::ddl_command;
-use super::trigger_call::TriggerCall;
+use super::trigger_call::{Operation, TriggerCall};
 use super::value::varlena_bytes;
 use super::{match_call, match_index, match_share};
 use crate::error::{Error, Result};
@@ -83,9 +83,8 @@ unsafe fn guard_trigger(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
         .raise()
     };
     if !maintain::is_moving() {
-        let is_insert = call.tg_event & pg_sys::TRIGGER_EVENT_OPMASK == pg_sys::TRIGGER_EVENT_INSERT;
         // SAFETY: the call's table is open.
-        or_raise(guard::write(is_insert, unsafe { (*call.tg_relation).rd_id }));
+        or_raise(guard::write(Operation::of(call.tg_event), unsafe { (*call.tg_relation).rd_id }));
     }
     // A row goes on to be deleted; of a statement PostgreSQL expects nothing.
     match call.tg_event & pg_sys::TRIGGER_EVENT_ROW {

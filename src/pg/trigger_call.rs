@@ -24,6 +24,18 @@ pub enum Operation {
     Truncate,
 }
 
+impl Operation {
+    /// That of a trigger's event.
+    pub(super) fn of(event: pg_sys::TriggerEvent) -> Self {
+        match event & pg_sys::TRIGGER_EVENT_OPMASK {
+            pg_sys::TRIGGER_EVENT_INSERT => Self::Insert,
+            pg_sys::TRIGGER_EVENT_UPDATE => Self::Update,
+            pg_sys::TRIGGER_EVENT_DELETE => Self::Delete,
+            _ => Self::Truncate,
+        }
+    }
+}
+
 /// A table's row trigger.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RowTrigger {
@@ -60,12 +72,7 @@ impl<'a> TriggerCall<'a> {
 
     /// What happened.
     pub fn operation(&self) -> Operation {
-        match self.data.tg_event & pg_sys::TRIGGER_EVENT_OPMASK {
-            pg_sys::TRIGGER_EVENT_INSERT => Operation::Insert,
-            pg_sys::TRIGGER_EVENT_UPDATE => Operation::Update,
-            pg_sys::TRIGGER_EVENT_DELETE => Operation::Delete,
-            _ => Operation::Truncate,
-        }
+        Operation::of(self.data.tg_event)
     }
 
     /// Whether it is called for a row, not for a statement.

@@ -363,6 +363,27 @@ fn a_superusers_own_events_are_told_and_a_restores_are_not() {
 }
 
 #[test]
+fn a_restore_gives_rights_back_and_takes_none() {
+    let database = Database::create("restored");
+    let mut dba = database.connect();
+    dba.batch_execute(
+        "SET row_security = off; SET check_function_bodies = off;
+         COPY audit.admin (actor_id, instance_owner) FROM PROGRAM 'echo ann,t; echo bob,t; echo eve,t' (FORMAT csv)",
+    )
+    .unwrap();
+    let mut seen = 0;
+    assert!(told(&database, &mut seen).is_empty());
+    for (statement, expected) in [
+        ("UPDATE audit.admin SET actor_id = 'mallory' WHERE actor_id = 'ann'", "audit.admin.granted mallory"),
+        ("DELETE FROM audit.admin WHERE actor_id = 'bob'", "audit.admin.revoked bob"),
+        ("TRUNCATE audit.admin", "audit.admin.revoked"),
+    ] {
+        dba.batch_execute(statement).unwrap();
+        assert_eq!(told(&database, &mut seen), [expected], "{statement}");
+    }
+}
+
+#[test]
 fn triggers_that_fire_always_do_so_again() {
     let database = Database::create("always");
     let mut dba = database.connect();
