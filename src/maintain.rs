@@ -1,6 +1,7 @@
 //! `CALL audit.maintain()`: partitions for the months ahead, and the catch-all emptied into its months.
 
 use std::ffi::{CStr, CString};
+use std::ops::Range;
 use std::time::Instant;
 
 use pgrx::pg_sys;
@@ -10,22 +11,13 @@ use pgrx::prelude::*;
 use crate::ddl::run_ddl;
 use crate::error::{Error, Result};
 use crate::pg::scope::{Commits, as_extension_owner, with_settings};
-use crate::pg::{catalog, locks};
+use crate::pg::{catalog, event_move, locks};
 use crate::triggers;
 
 /// How many months are made ahead of the current one.
 const MONTHS_AHEAD: i32 = 3;
 /// How long a step waits for a lock, unless the session has its own `lock_timeout`.
 const LOCK_TIMEOUT: &CStr = c"5s";
-
-thread_local! {
-    static MOVING: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
-}
-
-/// Whether the catch-all is being emptied right now: what the log's guards let pass.
-pub fn is_moving() -> bool {
-    MOVING.get()
-}
 
 /// Makes the missing months, one transaction each where the caller allows it.
 ///
@@ -130,19 +122,22 @@ fn make_month(month: &str) -> Result<()> {
     let partition = own_table(&CString::new(format!("event_{month}")).unwrap_or_default())?;
     triggers::guard_partition(partition)?;
     lock_catch_all(month)?;
-    moving(|| {
-        command(
-            "SELECT format('WITH moved AS (DELETE FROM audit.event_default
-                                           WHERE occurred_at >= %L::timestamptz AND occurred_at < %L::timestamptz RETURNING *)
-                            INSERT INTO audit.%I SELECT * FROM moved',
-                           to_date($1, 'YYYY_MM'), to_date($1, 'YYYY_MM') + interval '1 month', 'event_' || $1)",
-        )
-    })?;
+    event_move::move_events(own_table(c"event_default")?, partition, times_of(month)?)?;
     command(
         "SELECT format('ALTER TABLE audit.event ATTACH PARTITION audit.%I FOR VALUES FROM (%L) TO (%L)', 'event_' || $1,
                        to_date($1, 'YYYY_MM')::timestamp AT TIME ZONE 'UTC',
                        (to_date($1, 'YYYY_MM') + interval '1 month') AT TIME ZONE 'UTC')",
     )
+}
+
+/// When the month begins and when the next one does.
+fn times_of(month: &str) -> Result<Range<i64>> {
+    let (start, end) = Spi::get_two_with_args::<TimestampWithTimeZone, TimestampWithTimeZone>(
+        "SELECT to_date($1, 'YYYY_MM')::timestamptz, (to_date($1, 'YYYY_MM') + interval '1 month')::timestamptz",
+        &[month.into()],
+    )?;
+    let micros = |time: Option<TimestampWithTimeZone>| time.map(pg_sys::TimestampTz::from);
+    Ok(micros(start).unwrap_or_default()..micros(end).unwrap_or_default())
 }
 
 /// Locks the catch-all, so that writers of this month wait. Where it holds events of the month, readers of the log have to wait
@@ -190,16 +185,4 @@ fn catch_all_holds(month: &str) -> Result<bool> {
         &[month.into()],
     )?;
     Ok(holds == Some(true))
-}
-
-fn moving<R>(work: impl FnOnce() -> R) -> R {
-    struct Restore;
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            MOVING.set(false);
-        }
-    }
-    MOVING.set(true);
-    let _restore = Restore;
-    work()
 }

@@ -162,16 +162,43 @@ unsafe fn insert_into(relation: pg_sys::Relation, record: &Record<'_>, here: Pla
             }
         }
         pg_sys::ExecStoreVirtualTuple(slot);
+        store(relation, &partition, slot, here);
+        pg_sys::ExecDropSingleTupleTableSlot(slot);
+        Ok(())
+    }
+}
+
+/// # Safety
+/// `slot` must hold a row of `relation`, which is open for writing and described by `partition`.
+unsafe fn store(
+    relation: pg_sys::Relation,
+    partition: &Partition,
+    slot: *mut pg_sys::TupleTableSlot,
+    here: Place,
+) {
+    // SAFETY: as the caller promises.
+    unsafe {
         if partition.needs_executor {
             insert_through_executor(relation, slot);
         } else {
             insert_into_heap(relation, slot);
             insert_into_indexes(relation, slot, &partition.indexes, partition.locked.get() == here);
         }
-        partition.locked.set(here);
-        pg_sys::ExecDropSingleTupleTableSlot(slot);
-        Ok(())
     }
+    partition.locked.set(here);
+}
+
+/// Puts a whole row into a table that will be a partition.
+///
+/// # Safety
+/// As for [`store`].
+pub(super) unsafe fn insert_row(relation: pg_sys::Relation, slot: *mut pg_sys::TupleTableSlot) -> Result<()> {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let partition = partition(relation)?;
+        store(relation, &partition, slot, (session::transaction_id(), session::subtransaction()));
+    }
+    Ok(())
 }
 
 /// # Safety

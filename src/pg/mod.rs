@@ -17,6 +17,7 @@
 //! | [`session`], [`guc`] | who is connected, what time it is, what they set |
 //! | [`scope`] | doing something as the extension's owner, or under settings of our own |
 //! | [`event_table`], [`event_columns`], [`event_months`] | the event log as a table that rows go into: its partitions, columns and indexes |
+//! | [`event_move`] | moving events from the catch-all to their month |
 //! | [`event_reader`], [`event_set`] | the event log as indexes that rows are read by; the rows that a function returns |
 //! | [`event_policy`] | the event log's policy: whether it is the extension's |
 #![allow(unsafe_code)]
@@ -36,6 +37,7 @@ pub mod encode;
 pub mod entry;
 pub mod event_columns;
 pub mod event_months;
+pub mod event_move;
 pub mod event_policy;
 pub mod event_reader;
 pub mod event_set;

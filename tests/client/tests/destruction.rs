@@ -255,3 +255,111 @@ fn what_a_function_catches_does_not_hide_the_command_around_it() {
     assert_eq!(code, SqlState::INSUFFICIENT_PRIVILEGE, "{message}");
     assert!(hint.contains(HINT), "{hint}");
 }
+
+/// What a superuser may hang on the log, for `audit.maintain` to run while it moves events, and how to take it down; whether the
+/// move fails for it.
+const RIDERS: [(&str, &str, bool); 7] = [
+    (
+        "CREATE TRIGGER z AFTER DELETE ON audit.event_default FOR EACH STATEMENT EXECUTE FUNCTION public.fires()",
+        "DROP TRIGGER z ON audit.event_default",
+        false,
+    ),
+    // It comes before the guard.
+    (
+        r#"CREATE TRIGGER "!a" BEFORE DELETE ON audit.event_default EXECUTE FUNCTION public.fires()"#,
+        r#"DROP TRIGGER "!a" ON audit.event_default"#,
+        false,
+    ),
+    (
+        r#"CREATE TRIGGER "!a" BEFORE DELETE ON audit.event_default FOR EACH ROW EXECUTE FUNCTION public.fires();
+           ALTER TABLE audit.event_default ENABLE ALWAYS TRIGGER "!a""#,
+        r#"DROP TRIGGER "!a" ON audit.event_default"#,
+        false,
+    ),
+    (
+        "CREATE EVENT TRIGGER rider ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION public.comes_along()",
+        "DROP EVENT TRIGGER rider",
+        false,
+    ),
+    (
+        "CREATE RULE r AS ON DELETE TO audit.event_default DO ALSO SELECT public.holds()",
+        "DROP RULE r ON audit.event_default",
+        false,
+    ),
+    (
+        "ALTER TABLE audit.event_default ADD CONSTRAINT c CHECK (public.tries()) NOT VALID",
+        "ALTER TABLE audit.event_default DROP CONSTRAINT c",
+        false,
+    ),
+    (
+        "ALTER TABLE audit.event_default ADD CONSTRAINT c CHECK (public.holds()) NOT VALID",
+        "ALTER TABLE audit.event_default DROP CONSTRAINT c",
+        true,
+    ),
+];
+
+#[test]
+fn nothing_rides_along_when_maintenance_moves_events() {
+    let (_database, mut dba, _) = with_events("riders");
+    dba.batch_execute(
+        "CREATE TABLE public.tried (code text);
+         CREATE FUNCTION public.holds() RETURNS boolean LANGUAGE plpgsql AS $$
+         BEGIN
+             DELETE FROM audit.event_default; UPDATE audit.event SET actor_id = 'framed'; DELETE FROM audit.event; RETURN true;
+         END $$;
+         CREATE FUNCTION public.tries() RETURNS boolean LANGUAGE plpgsql AS $$
+         BEGIN
+             PERFORM public.holds();
+             RETURN true;
+         EXCEPTION WHEN OTHERS THEN
+             INSERT INTO public.tried VALUES (SQLSTATE || ': ' || SQLERRM);
+             RETURN true;
+         END $$;
+         CREATE FUNCTION public.fires() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN IF pg_trigger_depth() = 1 THEN PERFORM public.holds(); END IF; RETURN NULL; END $$;
+         CREATE FUNCTION public.frames() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN NEW.actor_id := 'framed'; RETURN NEW; END $$;
+         CREATE FUNCTION public.comes_along() RETURNS event_trigger LANGUAGE plpgsql AS $$
+         DECLARE
+             month text;
+         BEGIN
+             FOR month IN SELECT object_identity FROM pg_event_trigger_ddl_commands() WHERE object_type = 'table' LOOP
+                 EXECUTE format('CREATE TRIGGER a BEFORE INSERT ON %s FOR EACH ROW EXECUTE FUNCTION public.frames()', month);
+             END LOOP;
+         END $$",
+    )
+    .unwrap();
+    let all = "SELECT e::text FROM audit.event e WHERE action LIKE 'thing.%' ORDER BY event_id";
+    for (year, (rider, end, fails)) in (1971..).zip(RIDERS) {
+        dba.execute(
+            "INSERT INTO audit.event_default (event_id, occurred_at, transaction_id, action, after_state)
+             VALUES (gen_random_uuid(), make_date($1, 1, 1), '1', 'thing.restored',
+                     jsonb_build_object('long', (SELECT string_agg(md5(n::text), '') FROM generate_series(1, 1000) n)))",
+            &[&year],
+        )
+        .unwrap();
+        let before = texts(&mut dba, all);
+        dba.batch_execute(rider).unwrap_or_else(|error| panic!("{rider}: {error}"));
+        let maintained = dba.batch_execute("CALL audit.maintain()");
+        dba.batch_execute(end).unwrap_or_else(|error| panic!("{end}: {error}"));
+        assert_eq!(texts(&mut dba, all), before, "{rider}");
+        if fails {
+            let (code, message, hint) = refused(maintained);
+            assert_eq!(code, SqlState::INSUFFICIENT_PRIVILEGE, "{message}");
+            assert!(message == "the audit log is append-only" && !hint.is_empty(), "{message}");
+        } else {
+            maintained.unwrap_or_else(|error| panic!("{rider}: {error:?}"));
+            let left = "SELECT action FROM audit.event_default";
+            assert!(texts(&mut dba, left).is_empty(), "{rider}");
+        }
+    }
+    assert_eq!(texts(&mut dba, "SELECT code FROM public.tried"), ["42501: the audit log is append-only"]);
+    // The key would not find what moved.
+    dba.batch_execute("CREATE TABLE public.refers (event uuid REFERENCES audit.event_default)").unwrap();
+    let (code, _, hint) = refused(dba.batch_execute("CALL audit.maintain()"));
+    assert_eq!(code, SqlState::DEPENDENT_OBJECTS_STILL_EXIST);
+    assert!(hint.contains("foreign key"), "{hint}");
+    dba.batch_execute("DROP TABLE public.refers").unwrap();
+    dba.batch_execute("CALL audit.maintain()").unwrap();
+    assert!(texts(&mut dba, "SELECT action FROM audit.event_default").is_empty());
+}
