@@ -363,3 +363,34 @@ fn nothing_rides_along_when_maintenance_moves_events() {
     dba.batch_execute("CALL audit.maintain()").unwrap();
     assert!(texts(&mut dba, "SELECT action FROM audit.event_default").is_empty());
 }
+
+#[test]
+fn event_triggers_of_others_do_nothing_in_the_shadow_of_the_extensions_own_commands() {
+    let database = Database::create("shadow");
+    let mut dba = database.connect();
+    dba.batch_execute(
+        r#"CREATE FUNCTION public.edits() RETURNS event_trigger LANGUAGE plpgsql AS $$
+           BEGIN
+               ALTER TABLE audit.event_default DISABLE TRIGGER ALL;
+               DELETE FROM audit.event_default WHERE action = 'thing.seen';
+               ALTER TABLE audit.event_default ENABLE TRIGGER ALL;
+           END $$;
+           SELECT audit.record('thing.seen', 'thing', '1');
+           CREATE TABLE public.t (id int PRIMARY KEY);
+           CREATE EVENT TRIGGER rider ON ddl_command_end WHEN TAG IN ('CREATE TABLE', 'CREATE TRIGGER', 'CREATE FUNCTION')
+               EXECUTE FUNCTION public.edits()"#,
+    )
+    .unwrap();
+    // What the extension does for its callers fires nobody's event triggers.
+    dba.batch_execute("SELECT audit.track('public.t', 't'); CALL audit.maintain()").unwrap();
+    let seen = "SELECT action FROM audit.event WHERE action IN ('thing.seen', 'audit.guard.disabled')";
+    assert_eq!(texts(&mut dba, seen), ["thing.seen"]);
+    dba.batch_execute(
+        "INSERT INTO public.t VALUES (1); ALTER TABLE public.t RENAME id TO key; DELETE FROM public.t",
+    )
+    .unwrap();
+    assert_eq!(texts(&mut dba, "SELECT resource_id FROM audit.event WHERE action = 't.deleted'"), ["1"]);
+    // Another extension's script is no excuse.
+    dba.batch_execute("CREATE EXTENSION hstore").unwrap();
+    assert!(texts(&mut dba, seen).iter().any(|action| action == "audit.guard.disabled"));
+}
