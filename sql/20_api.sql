@@ -38,7 +38,7 @@ Errors, all of which name the place (such as actions.rules[0].if) and leave the 
 42601 an unknown, missing or misplaced key of actions; 42804 a value of another type; 22023 a value that is none of those allowed; 0A000 a rule on truncate;
 22032 JSON that cannot be read; 54000 too many rules;
 of a condition what PostgreSQL says, such as 42601 syntax, 42703, 42883, 42704 an unknown column, function or type, 42804 not boolean,
-0A000, 42803, 42P20 a subquery, set, aggregate or window function, and 42P17 a volatile function, 42P10 old on insert or new on delete.
+0A000, 42803, 42P20 a subquery, set, aggregate or window function, and 42P17 a volatile function or another role''s cast or domain, 42P10 old on insert or new on delete.
 DDL that would break the settings is refused with 2BP01';
 
 CREATE FUNCTION audit.untrack(target regclass) RETURNS void

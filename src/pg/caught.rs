@@ -44,6 +44,14 @@ impl Mistake {
         )
     }
 
+    pub(super) fn foreign_cast(what: &str) -> Self {
+        Self::new(
+            PgSqlErrorCode::ERRCODE_INVALID_OBJECT_DEFINITION,
+            format!("it converts by {what}, which belongs to neither the table's owner nor a superuser"),
+            "It would run with the rights of the table's owner. Compare without that conversion, or let that role own it.",
+        )
+    }
+
     pub(super) fn system_column() -> Self {
         Self::new(
             PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,

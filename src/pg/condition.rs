@@ -11,6 +11,7 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 
 use super::caught::{Mistake, caught};
+use super::condition_casts::refuse_foreign_casts;
 use super::condition_functions::functions_called;
 use super::condition_text::{PARSED, parse};
 use super::output::{FixedSettings, PlanMemory};
@@ -73,7 +74,7 @@ impl Condition {
     ) -> Result<Vec<pg_sys::Oid>, Mistake> {
         // SAFETY: as in `compile`.
         reading(table, owner, text, |relation, text| unsafe {
-            analyse(relation, operation, text).map(|(expression, _)| functions_called(expression))
+            analyse(relation, owner, operation, text).map(|(expression, _)| functions_called(expression))
         })
     }
 
@@ -157,7 +158,7 @@ unsafe fn compile(
     // SAFETY: node trees and lists are made by PostgreSQL in the current memory context; what has to live longer is
     // copied into the plan's.
     unsafe {
-        let (expression, columns) = analyse(relation, operation, text)?;
+        let (expression, columns) = analyse(relation, owner, operation, text)?;
         let (mut relations, mut items) = (std::ptr::null_mut(), std::ptr::null_mut());
         pg_sys::ChangeVarNodes(expression, OLD, pg_sys::INNER_VAR, 0);
         pg_sys::ChangeVarNodes(expression, NEW, pg_sys::OUTER_VAR, 0);
@@ -193,6 +194,7 @@ unsafe fn compile(
 /// `relation` must be open.
 unsafe fn analyse(
     relation: Relation<'_>,
+    owner: pg_sys::Oid,
     operation: Operation,
     text: &CStr,
 ) -> Result<(*mut pg_sys::Node, Vec<usize>), Mistake> {
@@ -218,6 +220,7 @@ unsafe fn analyse(
         pg_sys::assign_expr_collations(state, expression);
         pg_sys::free_parsestate(state);
         let columns = columns_read(relation, operation, expression)?;
+        refuse_foreign_casts(expression, owner)?;
         refuse_volatile(expression)?;
         Ok((expression, columns))
     }

@@ -9,7 +9,7 @@
 //! | [`value`], [`row`], [`list`], [`array`] | datums, open tables and their rows: what the writer hands on; lists, arrays |
 //! | [`trigger_call`] | what a trigger is given |
 //! | [`encode`], [`output`] | one column's value as JSONB, as text |
-//! | [`condition`], [`condition_text`], [`caught`] | conditions over rows: evaluated, read, and what is wrong with them |
+//! | [`condition`], [`condition_text`], [`condition_casts`], [`caught`] | conditions over rows: evaluated, read, whose casts are in them, and what is wrong with them |
 //! | [`match_call`], [`match_index`], [`match_share`] | `audit_match`: called, as a condition on an index, estimated |
 //! | [`ddl_command`] | what an event trigger is told |
 //! | [`lookup`] | the row that a foreign key refers to |
@@ -30,6 +30,7 @@ pub mod catalog;
 pub mod caught;
 pub mod command;
 pub mod condition;
+pub mod condition_casts;
 pub mod condition_functions;
 pub mod condition_text;
 pub mod ddl_command;
@@ -42,6 +43,7 @@ pub mod event_policy;
 pub mod event_reader;
 pub mod event_set;
 pub mod event_table;
+pub mod expression;
 pub mod guc;
 pub mod invalidation;
 pub mod list;

@@ -1,7 +1,7 @@
 //! Casts that a type's owner made: capture runs none of it with the rights of whoever writes, and none of it decides what
 //! events say.
 
-use audit_client_tests::{Database, texts};
+use audit_client_tests::{Database, SqlState, refused, texts};
 use postgres::Client;
 
 /// Mallory owns types that others' tables use, and has no right on these tables. `aside.seen` holds the roles that her
@@ -153,4 +153,64 @@ fn a_cast_on_the_way_to_the_scope_runs_as_the_foreign_keys_does() {
     );
     assert_eq!(texts(&mut dba, "SELECT DISTINCT role::text FROM aside.seen"), [boss]);
     assert_eq!(texts(&mut dba, "SHOW search_path"), ["\"$user\", public"]);
+}
+
+#[test]
+fn a_type_owners_casts_and_domains_do_not_get_into_conditions() {
+    let (_database, mut dba, mallory) = with_types("castif");
+    dba.batch_execute(&format!(
+        "SET ROLE {mallory};
+         CREATE FUNCTION aside.note() RETURNS void LANGUAGE sql AS 'INSERT INTO aside.seen VALUES (current_user)';
+         CREATE FUNCTION aside.as_text(aside.mood) RETURNS text IMMUTABLE LANGUAGE plpgsql AS
+             $$ BEGIN PERFORM aside.note(); RETURN 'a'; END $$;
+         CREATE FUNCTION aside.checks(aside.mood) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS
+             $$ BEGIN PERFORM aside.note(); RETURN true; END $$;
+         ALTER DOMAIN aside.dom ADD CHECK (aside.checks(VALUE));
+         RESET ROLE;
+         CREATE TABLE public.t (id int PRIMARY KEY, m aside.mood)"
+    ))
+    .unwrap();
+    let track = |condition: &str| {
+        format!(
+            "SELECT audit.track('public.t', 't', actions => jsonb_build_object('rules', jsonb_build_array(jsonb_build_object(
+                 'on', 'insert', 'action', 't.moody', 'if', $$ {condition} $$))))"
+        )
+    };
+    let make = format!(
+        "SET ROLE {mallory};
+         CREATE CAST (aside.mood AS text) WITH FUNCTION aside.as_text(aside.mood) AS IMPLICIT;
+         RESET ROLE"
+    );
+    dba.batch_execute(&make).unwrap();
+    for (condition, whose) in [
+        ("new.m::text = 'a'", "function aside.as_text(aside.mood)"),
+        ("lower(new.m) = 'a'", "function aside.as_text(aside.mood)"),
+        ("ARRAY[new.m]::text[] = '{a}'", "function aside.as_text(aside.mood)"),
+        ("new.m::aside.dom IS NOT NULL", "domain aside.dom"),
+    ] {
+        let (code, message, hint) = refused(dba.batch_execute(&track(condition)));
+        assert_eq!(code, SqlState::INVALID_OBJECT_DEFINITION, "{condition}: {message}");
+        assert!(
+            message.contains(whose) && hint.contains("rights of the table's owner"),
+            "{condition}: {message}, {hint}"
+        );
+    }
+    // The owner of the table may convert as it likes, and so may what superusers made.
+    dba.batch_execute("ALTER FUNCTION aside.as_text OWNER TO postgres").unwrap();
+    dba.batch_execute(&track("new.m::text = 'a'")).unwrap();
+    dba.batch_execute(&format!(
+        "SELECT audit.untrack('public.t'); DROP CAST (aside.mood AS text); ALTER FUNCTION aside.as_text OWNER TO {mallory}"
+    ))
+    .unwrap();
+
+    // A cast that comes later.
+    dba.batch_execute(&track("new.m::text = 'a'")).unwrap();
+    dba.batch_execute("INSERT INTO public.t VALUES (1, 'a')").unwrap();
+    let made = dba.batch_execute(&make);
+    dba.batch_execute("RESET ROLE").unwrap();
+    let written = dba.batch_execute("INSERT INTO public.t VALUES (2, 'b')");
+    let (_, message, _) = refused(made.and(written));
+    assert!(message.contains("aside.as_text"), "{message}");
+    assert!(texts(&mut dba, "SELECT role::text FROM aside.seen").is_empty());
+    assert_eq!(texts(&mut dba, "SELECT action FROM audit.event WHERE resource_type = 't'"), ["t.moody"]);
 }
