@@ -4,10 +4,13 @@ use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
 
+use super::naming::PlainQuotes;
 use super::query;
 
-/// `schema.table` of an open or existing table, quoted where SQL needs it, in the database's encoding.
+/// `schema.table` of an open or existing table, quoted where SQL needs it and not where the client would, in the database's
+/// encoding.
 pub fn qualified_name(relation: pg_sys::Oid) -> Vec<u8> {
+    let _quotes = PlainQuotes::begin();
     // SAFETY: the table exists, so it has a name and a schema; the result is a C string in the current
     // memory context, copied here.
     unsafe {

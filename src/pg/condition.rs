@@ -21,10 +21,13 @@ use super::trigger_call::Operation;
 
 /// What a condition's meaning may depend on when it is evaluated, and a client can set. What is not in `pg_catalog` has
 /// to be qualified.
-const EVALUATED: [(&CStr, &CStr); 5] = [
+const EVALUATED: [(&CStr, &CStr); 8] = [
     (c"search_path", c"pg_catalog, pg_temp"),
     (c"array_nulls", c"on"),
     (c"default_text_search_config", c"pg_catalog.simple"),
+    (c"lc_monetary", c"C"),
+    (c"lc_numeric", c"C"),
+    (c"lc_time", c"C"),
     (c"xmlbinary", c"base64"),
     (c"xmloption", c"content"),
 ];

@@ -10,6 +10,7 @@ use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use super::catalog::to_utf8;
 use super::caught::{Mistake, caught};
 use super::list::cells;
+use super::naming::PlainQuotes;
 use super::scope::with_settings;
 
 mod unbound {
@@ -61,6 +62,7 @@ pub fn references(text: &[u8]) -> Result<Vec<Reference>, Mistake> {
 /// `name`, quoted where SQL needs it.
 pub fn quoted(name: &[u8]) -> Vec<u8> {
     let name = CString::new(name).unwrap_or_default();
+    let _quotes = PlainQuotes::begin();
     // SAFETY: the result is the name itself or a C string in the current memory context, copied here.
     unsafe { CStr::from_ptr(pg_sys::quote_identifier(name.as_ptr())).to_bytes().to_vec() }
 }

@@ -8,8 +8,8 @@
 //! | [`command`], [`query`] | commands put together by SQL; queries of our own |
 //! | [`value`], [`row`], [`list`], [`array`] | datums, open tables and their rows: what the writer hands on; lists, arrays |
 //! | [`trigger_call`] | what a trigger is given |
-//! | [`encode`], [`output`] | one column's value as JSONB, as text |
-//! | [`condition`], [`condition_text`], [`condition_casts`], [`caught`] | conditions over rows: evaluated, read, whose casts are in them, and what is wrong with them |
+//! | [`encode`], [`output`], [`naming`] | one column's value as JSONB, as text; what that follows, put aside |
+//! | [`expression`], [`condition`], [`condition_text`], [`condition_casts`], [`condition_functions`], [`caught`] | conditions over rows: evaluated, read, whose casts are in them, what they call, and what is wrong with them |
 //! | [`match_call`], [`match_index`], [`match_share`] | `audit_match`: called, as a condition on an index, estimated |
 //! | [`ddl_command`] | what an event trigger is told |
 //! | [`lookup`] | the row that a foreign key refers to |
@@ -52,6 +52,7 @@ pub mod lookup;
 pub mod match_call;
 pub mod match_index;
 pub mod match_share;
+pub mod naming;
 pub mod output;
 pub mod query;
 pub mod reading;

@@ -5,6 +5,7 @@ use std::ffi::{CStr, c_char, c_int};
 use pgrx::pg_sys;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 
+use super::naming::{PlainMoney, PlainQuotes, QualifiedNames};
 use super::scope::with_settings;
 use super::value::{Value, varlena_bytes};
 
@@ -108,6 +109,8 @@ pub enum Output {
     Trimmed,
     /// uuid, without a call.
     Uuid,
+    /// What names objects or is money, by its output function: what it looks at costs too much to be put aside for every row.
+    Named(Function),
     /// Everything else by its output function.
     Function(Function),
 }
@@ -125,7 +128,8 @@ impl Output {
                 let mut is_varlena = false;
                 // SAFETY: both out parameters are valid.
                 unsafe { pg_sys::getTypeOutputInfo(base, &mut function, &mut is_varlena) };
-                Self::Function(Function::new(memory, function))
+                let function = Function::new(memory, function);
+                if is_named(base) { Self::Named(function) } else { Self::Function(function) }
             }
         }
     }
@@ -155,7 +159,35 @@ impl Output {
                 let bytes = unsafe { std::slice::from_raw_parts(value.datum().cast_mut_ptr::<u8>(), 16) };
                 take(&uuid_text(bytes))
             }
+            Self::Named(function) => {
+                let text = {
+                    let _pinned = (QualifiedNames::begin(), PlainMoney::begin());
+                    function.output(value)
+                };
+                take(text.to_bytes())
+            }
             Self::Function(function) => take(function.output(value).to_bytes()),
+        }
+    }
+}
+
+/// Whether values of a type are written by `search_path` or `lc_monetary`: those of a users' range by what it is of.
+fn is_named(base: pg_sys::Oid) -> bool {
+    match base {
+        pg_sys::REGPROCOID
+        | pg_sys::REGPROCEDUREOID
+        | pg_sys::REGOPEROID
+        | pg_sys::REGOPERATOROID
+        | pg_sys::REGCLASSOID
+        | pg_sys::REGTYPEOID
+        | pg_sys::REGCOLLATIONOID
+        | pg_sys::REGCONFIGOID
+        | pg_sys::REGDICTIONARYOID
+        | pg_sys::MONEYOID => true,
+        _ => {
+            // SAFETY: catalogue look-ups by OID.
+            let is_range = || unsafe { pg_sys::type_is_range(base) || pg_sys::type_is_multirange(base) };
+            base.to_u32() >= pg_sys::FirstNormalObjectId && is_range()
         }
     }
 }
@@ -185,9 +217,9 @@ pub fn with_json_datetime<R>(type_oid: pg_sys::Oid, value: Value<'_>, take: impl
 }
 
 /// While this lives, output functions write as under `TimeZone` UTC, `DateStyle` ISO, `IntervalStyle` postgres,
-/// `bytea_output` hex and `extra_float_digits` 1, whatever the client set.
+/// `bytea_output` hex, `extra_float_digits` 1 and `quote_all_identifiers` off, whatever the client set.
 ///
-/// It sets what the settings' assign hooks set, not the settings: a few stores per row instead of five
+/// It sets what the settings' assign hooks set, not the settings: a few stores per row instead of six
 /// look-ups by name. Dropping it, also on an error, puts everything back.
 pub struct FixedSettings {
     timezone: *mut pg_sys::pg_tz,
@@ -196,6 +228,7 @@ pub struct FixedSettings {
     interval_style: c_int,
     bytea: c_int,
     float_digits: c_int,
+    _quotes: PlainQuotes,
 }
 
 impl FixedSettings {
@@ -210,6 +243,7 @@ impl FixedSettings {
                 interval_style: pg_sys::IntervalStyle,
                 bytea: bytea_output,
                 float_digits: pg_sys::extra_float_digits,
+                _quotes: PlainQuotes::begin(),
             };
             Self::enforce();
             saved
@@ -228,6 +262,7 @@ impl FixedSettings {
             bytea_output = BYTEA_OUTPUT_HEX;
             pg_sys::extra_float_digits = 1;
         }
+        PlainQuotes::enforce();
     }
 }
 

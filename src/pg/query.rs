@@ -7,6 +7,7 @@ use std::ffi::CStr;
 use pgrx::pg_sys;
 
 use super::array;
+use super::naming::PlainQuotes;
 use super::scope::with_settings;
 use super::snapshot::Snapshot;
 use super::value::{Text, varlena_bytes};
@@ -79,7 +80,7 @@ thread_local! {
 }
 
 /// Reads with the snapshot of the calling statement, as whoever is the current user, under a `search_path` of
-/// `pg_catalog, pg_temp`; hands each row to `take`.
+/// `pg_catalog, pg_temp` and with plain quotes; hands each row to `take`.
 pub fn read(query: &CStr, parameters: &[Parameter<'_>], take: impl FnMut(Found)) {
     run(query, parameters, Sees::Statement, take);
 }
@@ -112,6 +113,7 @@ enum Sees<'a> {
 }
 
 fn run(query: &CStr, parameters: &[Parameter<'_>], sees: Sees<'_>, mut take: impl FnMut(Found)) -> u64 {
+    let _quotes = PlainQuotes::begin();
     with_settings(&[(c"search_path", c"pg_catalog, pg_temp")], || {
         let values: Vec<_> = parameters.iter().map(Parameter::datum).collect();
         let mut datums: Vec<_> = values.iter().map(|value| value.unwrap_or(pg_sys::Datum::null())).collect();

@@ -79,6 +79,17 @@ impl Cluster {
         }
     }
 
+    /// The same, with locales of its own beside the machine's.
+    pub fn temporary_with_locales(name: &str, folder: &Path) -> Self {
+        tool(&["drop", name]);
+        let folder = folder.display().to_string();
+        Self {
+            name: name.into(),
+            socket: tool_with(&["start", name], &[("LOCPATH", &folder)]),
+            temporary: true,
+        }
+    }
+
     /// A hot standby of this one.
     pub fn standby(&self, name: &str) -> Self {
         tool(&["drop", name]);
