@@ -45,7 +45,13 @@ pub fn maintain(may_commit: bool) -> Result<()> {
 fn with_own_settings<R>(work: impl FnOnce() -> R) -> R {
     let own_timeout =
         Spi::get_one::<bool>("SELECT pg_catalog.current_setting('lock_timeout') OPERATOR(pg_catalog.<>) '0'");
-    let mut settings = vec![(c"search_path", c"pg_catalog, pg_temp"), (c"timezone", c"UTC")];
+    let mut settings = vec![
+        (c"search_path", c"pg_catalog, pg_temp"),
+        (c"timezone", c"UTC"),
+        // The caller's may be ones that it has no right to.
+        (c"default_tablespace", c""),
+        (c"default_table_access_method", c"heap"),
+    ];
     if own_timeout != Ok(Some(true)) {
         settings.push((c"lock_timeout", LOCK_TIMEOUT));
     }
