@@ -16,6 +16,7 @@ pub mod health;
 pub mod log;
 pub mod maintain;
 pub mod matching;
+pub mod months;
 pub mod moves;
 pub mod near;
 pub mod own;

@@ -5,17 +5,15 @@ use std::ops::Range;
 use std::time::Instant;
 
 use pgrx::pg_sys;
-use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::ddl::run_ddl;
 use crate::error::{Error, Result};
+use crate::months::{self, Missing};
 use crate::pg::scope::{Commits, as_extension_owner, with_settings};
 use crate::pg::{catalog, event_move, locks};
 use crate::triggers;
 
-/// How many months are made ahead of the current one.
-const MONTHS_AHEAD: i32 = 3;
 /// How long a step waits for a lock, unless the session has its own `lock_timeout`.
 const LOCK_TIMEOUT: &CStr = c"5s";
 
@@ -30,9 +28,9 @@ pub fn maintain(may_commit: bool) -> Result<()> {
     // One month after another, each looked up anew: another run may have made it while this one waited.
     while let Some(month) = with_own_settings(|| {
         one_at_a_time()?;
-        let next = missing_months()?.into_iter().find(|month| !done.contains(month));
-        next.iter().try_for_each(|month| make_month(month))?;
-        Ok::<_, Error>(next)
+        let next = months::missing()?.into_iter().find(|missing| !done.contains(&missing.month));
+        next.iter().try_for_each(make_month)?;
+        Ok::<_, Error>(next.map(|missing| missing.month))
     })? {
         done.push(month);
         if let Some(commits) = &commits {
@@ -48,6 +46,7 @@ fn with_own_settings<R>(work: impl FnOnce() -> R) -> R {
     let mut settings = vec![
         (c"search_path", c"pg_catalog, pg_temp"),
         (c"timezone", c"UTC"),
+        (c"datestyle", c"ISO, YMD"),
         // The caller's may be ones that it has no right to.
         (c"default_tablespace", c""),
         (c"default_table_access_method", c"heap"),
@@ -64,52 +63,11 @@ fn one_at_a_time() -> Result<()> {
     Ok(())
 }
 
-/// The months, as `YYYY_MM`, that should have a partition and have none: those ahead, and those of which the
-/// catch-all holds events.
-fn missing_months() -> Result<Vec<String>> {
-    let months = Spi::connect(|client| {
-        let rows = client.select(
-            "SELECT to_char(month, 'YYYY_MM') FROM (
-                 SELECT generate_series(date_trunc('month', now()),
-                                        date_trunc('month', now()) + make_interval(months => $1),
-                                        interval '1 month')
-                 UNION
-                 SELECT DISTINCT date_trunc('month', occurred_at) FROM audit.event_default
-                 WHERE occurred_at >= '0001-01-01' AND occurred_at < '9999-01-01'
-             ) wanted (month)
-             WHERE NOT EXISTS (SELECT FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-                               WHERE i.inhparent = 'audit.event'::regclass
-                                 AND c.relname = 'event_' || to_char(month, 'YYYY_MM'))
-             ORDER BY month",
-            None,
-            &[MONTHS_AHEAD.into()],
-        )?;
-        let mut months = Vec::new();
-        for row in rows {
-            months.extend(row.get::<String>(1)?);
-        }
-        Ok::<_, pgrx::spi::SpiError>(months)
-    })?;
-    Ok(months)
-}
-
-fn make_month(month: &str) -> Result<()> {
-    let taken = Spi::get_one_with_args::<bool>(
-        "SELECT to_regclass(format('audit.%I', 'event_' || $1)) IS NOT NULL",
-        &[month.into()],
-    )?;
-    if taken == Some(true) {
-        // The other months go on; this one's events are safe where they are.
-        ErrorReport::new(
-            PgSqlErrorCode::ERRCODE_DUPLICATE_TABLE,
-            format!("audit.event_{month} is there, but is no partition of audit.event"),
-            "audit",
-        )
-        .set_detail("The month's events stay in audit.event_default.")
-        .set_hint(format!("Attach it again, or rename it: ALTER TABLE audit.event_{month} RENAME TO ..."))
-        .report(PgLogLevel::WARNING);
+fn make_month(missing: &Missing) -> Result<()> {
+    if missing.warn_if_in_the_way() {
         return Ok(());
     }
+    let month = &*missing.month;
     let command = |query: &str| run_ddl(query, &[month.into()]);
     command(
         "SELECT format('CREATE TABLE audit.%I (LIKE audit.event_default INCLUDING ALL)', 'event_' || $1)",
