@@ -1,8 +1,5 @@
 //! Following the application's DDL: a renamed column keeps its setting, a needed one cannot be dropped.
 
-use std::cell::Cell;
-
-use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
@@ -10,8 +7,8 @@ use crate::error::{Error, Result};
 use crate::fits::{self, Fit};
 use crate::own;
 use crate::pg::catalog;
-use crate::pg::command::run_each;
 use crate::pg::ddl_command::Change;
+use crate::pg::locks;
 use crate::pg::row::{OpenRelation, TriggerInfo};
 use crate::pg::session;
 use crate::tracking::{Kind, Tracking};
@@ -19,36 +16,11 @@ use crate::trail_tracking::tell_of;
 use crate::triggers;
 use crate::unresolved::{Problem, Unresolved};
 
-thread_local! {
-    static QUIET: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Runs the commands that `query` puts together, one a row, without following them.
-pub fn run_ddl(query: &str, arguments: &[DatumWithOid<'_>]) -> Result<()> {
-    struct Restore(bool);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            QUIET.set(self.0);
-        }
-    }
-    let _restore = Restore(QUIET.replace(true));
-    run_each(query, arguments)?;
-    Ok(())
-}
-
-/// Whether the DDL at hand is the extension's own.
-pub fn is_quiet() -> bool {
-    QUIET.get()
-}
-
 /// Called after each DDL command: brings the settings of the tables it changed up to date.
 ///
 /// It reads the relation cache without locks, and acts only on what this transaction has locked for DDL: others'
 /// tables are others' business, and waiting for them would deadlock migrations and parallel restores.
 pub fn follow(change: &Change) -> Result<()> {
-    if QUIET.get() {
-        return Ok(());
-    }
     if change.brings_triggers {
         refuse_foreign_triggers()?;
     }
@@ -115,6 +87,8 @@ fn follow_table(
     takes_away: bool,
     of_meaning: Option<&[pg_sys::Oid]>,
 ) -> Result<Option<Fit>> {
+    // Nobody else may drop it meanwhile. Whoever alters it does this himself.
+    let Some(_lock) = locks::shared_at_once(table) else { return Ok(None) };
     let Some(open) = OpenRelation::peek(table) else { return Ok(None) };
     let ours = open.relation().triggers(function);
     let columns = open.relation().attributes();
@@ -159,7 +133,10 @@ fn follow_table(
             Err(unresolved) if !takes_away && unresolved.problem.awaits_foreign_key(table) => {
                 awaits_foreign_key = true;
             }
-            Err(unresolved) if altered || is_being_altered(unresolved.problem.table()) => {
+            // A restore with --clean takes foreign keys away before the tables, and makes all of it again.
+            Err(unresolved)
+                if (altered || is_being_altered(unresolved.problem.table())) && !own::is_restore() =>
+            {
                 return Err(refused(table, &unresolved));
             }
             _ => fit = None,

@@ -7,9 +7,9 @@ use std::time::Instant;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use crate::ddl::run_ddl;
 use crate::error::{Error, Result};
 use crate::months::{self, Missing};
+use crate::pg::command::run_each;
 use crate::pg::scope::{Commits, as_extension_owner, with_settings};
 use crate::pg::{catalog, event_move, locks};
 use crate::triggers;
@@ -68,7 +68,7 @@ fn make_month(missing: &Missing) -> Result<()> {
         return Ok(());
     }
     let month = &*missing.month;
-    let command = |query: &str| run_ddl(query, &[month.into()]);
+    let command = |query: &str| run_each(query, &[month.into()]).map_err(Error::from);
     command(
         "SELECT format('CREATE TABLE audit.%I (LIKE audit.event_default INCLUDING ALL)', 'event_' || $1)",
     )?;

@@ -8,7 +8,6 @@ use std::cell::RefCell;
 
 use pgrx::pg_sys;
 
-use crate::ddl;
 use crate::error::Result;
 use crate::guard;
 use crate::own;
@@ -73,11 +72,12 @@ pub fn committed() {
 
 /// Called before each DDL command.
 pub fn begin(command: &Command) -> Result<()> {
-    if ddl::is_quiet() || session::is_in_own_script() {
+    if session::is_in_own_script() {
         return Ok(());
     }
-    // It takes the event triggers along, so that nobody is asked afterwards.
-    if command.drops_own_extension() {
+    // It takes the event triggers along, so that nobody is asked afterwards. PostgreSQL refuses others than its owner.
+    if command.drops_own_extension() && catalog::own_extension_owner().is_some_and(session::has_privileges_of)
+    {
         return allow_in_server_log("extension audit");
     }
     let (Some(log), Some(extension)) = (catalog::own_table(c"event"), catalog::own_extension()) else {

@@ -8,6 +8,7 @@ use pgrx::pg_sys;
 
 use crate::pg::catalog::to_utf8;
 use crate::pg::query::{self, Found, Parameter};
+use crate::pg::scope::as_extension_owner;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::trigger_scan::{self, Stored};
 use crate::tracking::Tracking;
@@ -192,6 +193,11 @@ const NAME: &CStr = c"
     SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname)
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1";
 
+/// Reads as the extension's owner: others may not be let into all catalogues.
+fn read(at: &Snapshot, query: &CStr, parameters: &[Parameter<'_>], take: impl FnMut(Found)) {
+    as_extension_owner(|| query::read_at(at, query, parameters, take));
+}
+
 fn bytes(row: &Found, column: i32) -> Vec<u8> {
     row.text(column).map_or(Vec::new(), |text| text.bytes().to_vec())
 }
@@ -244,14 +250,14 @@ impl<'a> State<'a> {
     /// A table's qualified name, in the database's encoding; `None` if it is not there.
     pub fn name_of(&self, table: pg_sys::Oid) -> Option<Vec<u8>> {
         let mut name = None;
-        query::read_at(self.at, NAME, &[Parameter::Oid(Some(table))], |row| name = Some(bytes(&row, 1)));
+        read(self.at, NAME, &[Parameter::Oid(Some(table))], |row| name = Some(bytes(&row, 1)));
         name
     }
 
     /// A table's columns.
     pub fn columns_of(&self, table: pg_sys::Oid) -> Vec<Column> {
         let mut columns = Vec::new();
-        query::read_at(self.at, COLUMNS, &[Parameter::Oid(Some(table))], |row| {
+        read(self.at, COLUMNS, &[Parameter::Oid(Some(table))], |row| {
             let is_filled = row.boolean(4).unwrap_or_default();
             columns.push(Column {
                 name: text(&row, 1),
@@ -272,7 +278,7 @@ fn triggers(captures: &[pg_sys::Oid], guards: &[pg_sys::Oid], at: &Snapshot) -> 
 
 fn children(at: &Snapshot) -> BTreeSet<(u32, u32)> {
     let mut children = BTreeSet::new();
-    query::read_at(at, CHILDREN, &[], |row| {
+    read(at, CHILDREN, &[], |row| {
         children.insert((row.oid(1).to_u32(), row.oid(2).to_u32()));
     });
     children
@@ -281,7 +287,7 @@ fn children(at: &Snapshot) -> BTreeSet<(u32, u32)> {
 fn parts(names: &Names, at: &Snapshot) -> Vec<Part> {
     let mut parts = Vec::new();
     let parameters = [Parameter::Oid(Some(names.log)), Parameter::Oid(Some(names.extension))];
-    query::read_at(at, PARTS, &parameters, |row| {
+    read(at, PARTS, &parameters, |row| {
         parts.push(Part {
             table: row.oid(1),
             name: bytes(&row, 2),
@@ -298,7 +304,7 @@ fn parts(names: &Names, at: &Snapshot) -> Vec<Part> {
 
 fn members(names: &Names, at: &Snapshot) -> BTreeMap<(u32, u32), Member> {
     let mut members = BTreeMap::new();
-    query::read_at(at, MEMBERS, &[Parameter::Oid(Some(names.extension))], |row| {
+    read(at, MEMBERS, &[Parameter::Oid(Some(names.extension))], |row| {
         let kind = ["function", "view", "schema"].into_iter().find(|kind| *kind == text(&row, 4));
         let kind = kind.unwrap_or("object");
         let member = Member { name: text(&row, 3), kind, state: text(&row, 5), role: text(&row, 6) };

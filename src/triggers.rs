@@ -6,9 +6,10 @@ use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use crate::ddl::{is_being_altered, run_ddl};
+use crate::ddl::is_being_altered;
 use crate::error::{Error, Result};
 use crate::pg::catalog;
+use crate::pg::command::run_each;
 use crate::pg::row::OpenRelation;
 use crate::pg::scope::as_extension_owner;
 use crate::pg::trigger_scan;
@@ -219,5 +220,5 @@ pub fn guard_partition(table: pg_sys::Oid) -> Result<()> {
 
 /// Runs the commands that `query` puts together, one a row, with the extension owner's rights.
 pub fn run_as_owner(query: &str, arguments: &[DatumWithOid<'_>]) -> Result<()> {
-    as_extension_owner(|| run_ddl(query, arguments))
+    Ok(as_extension_owner(|| run_each(query, arguments))?)
 }

@@ -7,24 +7,22 @@ use pgrx::pg_sys;
 use super::naming::PlainQuotes;
 use super::query;
 
-/// `schema.table` of an open or existing table, quoted where SQL needs it and not where the client would, in the database's
-/// encoding.
+/// `schema.table`, quoted where SQL needs it and not where the client would, in the database's encoding. Of a table that is
+/// gone, or that somebody drops meanwhile, what is still known: its OID.
 pub fn qualified_name(relation: pg_sys::Oid) -> Vec<u8> {
-    let _quotes = PlainQuotes::begin();
-    // SAFETY: the table exists, so it has a name and a schema; the result is a C string in the current
-    // memory context, copied here.
-    unsafe {
-        let schema = pg_sys::get_namespace_name(pg_sys::get_rel_namespace(relation));
-        let name = pg_sys::get_rel_name(relation);
-        CStr::from_ptr(pg_sys::quote_qualified_identifier(schema, name)).to_bytes().to_vec()
-    }
+    name_of(relation).unwrap_or_else(|| relation.to_u32().to_string().into_bytes())
 }
 
 /// The same, `None` where there is no such table.
 pub fn name_of(relation: pg_sys::Oid) -> Option<Vec<u8>> {
-    // SAFETY: a look-up by OID; the name is a C string in the current memory context, or null.
-    let is_there = unsafe { !pg_sys::get_rel_name(relation).is_null() };
-    is_there.then(|| qualified_name(relation))
+    let _quotes = PlainQuotes::begin();
+    // SAFETY: look-ups by OID; names are null or C strings in the current memory context, copied here.
+    unsafe {
+        let schema = pg_sys::get_namespace_name(pg_sys::get_rel_namespace(relation));
+        let name = pg_sys::get_rel_name(relation);
+        (!schema.is_null() && !name.is_null())
+            .then(|| CStr::from_ptr(pg_sys::quote_qualified_identifier(schema, name)).to_bytes().to_vec())
+    }
 }
 
 /// The same in UTF-8, for messages.

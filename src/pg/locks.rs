@@ -1,4 +1,4 @@
-//! Locks on tables that keep everybody out, one by one.
+//! Locks on tables, one by one.
 
 use std::time::Duration;
 
@@ -22,6 +22,26 @@ pub fn try_lock(table: pg_sys::Oid) -> bool {
 pub fn release(table: pg_sys::Oid) {
     // SAFETY: taken by one of the above.
     unsafe { pg_sys::UnlockRelationOid(table, MODE) }
+}
+
+/// A lock against dropping and most of ALTER TABLE, given back when this goes.
+pub struct Shared(pg_sys::Oid);
+
+/// Takes it, unless somebody has the table to himself.
+pub fn shared_at_once(table: pg_sys::Oid) -> Option<Shared> {
+    // SAFETY: as above.
+    unsafe { pg_sys::ConditionalLockRelationOid(table, pg_sys::AccessShareLock as i32) }.then_some(())?;
+    Some(Shared(table))
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // After an error the transaction's abort gives it back.
+        if !std::thread::panicking() {
+            // SAFETY: taken by `shared_at_once`; a lock that the transaction had before stays.
+            unsafe { pg_sys::UnlockRelationOid(self.0, pg_sys::AccessShareLock as i32) }
+        }
+    }
 }
 
 /// `lock_timeout`; `None` waits for ever.

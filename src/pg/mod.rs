@@ -12,6 +12,7 @@
 //! | [`expression`], [`condition`], [`condition_text`], [`condition_casts`], [`condition_functions`], [`caught`] | conditions over rows: evaluated, read, whose casts are in them, what they call, and what is wrong with them |
 //! | [`match_call`], [`match_index`], [`match_share`] | `audit_match`: called, as a condition on an index, estimated |
 //! | [`ddl_command`] | what an event trigger is told |
+//! | [`snapshot`], [`trigger_scan`] | the catalogues before a command and after it; triggers by their function |
 //! | [`lookup`] | the row that a foreign key refers to |
 //! | [`catalog`], [`invalidation`] | names, keys and types; and being told when they change |
 //! | [`session`], [`guc`] | who is connected, what time it is, what they set |

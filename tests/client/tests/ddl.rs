@@ -223,6 +223,16 @@ fn a_table_that_went_meanwhile_harms_nobodys_ddl() {
     old.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").unwrap();
     dba.batch_execute("DROP TABLE t").unwrap();
     old.batch_execute("CREATE TEMP TABLE harmless (x int); COMMIT").unwrap();
+    // Named by what it was.
+    let admin = database.role("admin", &["audit_admin"]);
+    let mut admin = database.connect_as(&admin);
+    dba.batch_execute("CREATE TABLE t (id int PRIMARY KEY)").unwrap();
+    let oid: u32 = dba.query_one("SELECT 't'::regclass::oid", &[]).unwrap().get(0);
+    admin.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").unwrap();
+    dba.batch_execute("DROP TABLE t").unwrap();
+    let (code, message, _) =
+        refused(admin.batch_execute(&format!("SELECT audit.track({oid}::regclass, 't')")));
+    assert_eq!((code, message), (SqlState::INSUFFICIENT_PRIVILEGE, format!("must be owner of table {oid}")));
     // And under way.
     std::thread::scope(|scope| {
         let makes = scope.spawn(|| {
