@@ -25,37 +25,54 @@ pub fn follow(change: &Change) -> Result<()> {
         refuse_foreign_triggers()?;
     }
     // Only then: a restore makes each partition's triggers itself.
-    if change.attached {
-        triggers::refuse_foreign_partitions(triggers::brought_by_command(&change.attached_name)?)?;
-        triggers::add_statement_triggers(None)?;
-        guard_new_partitions()?;
+    for partition in brought(change) {
+        match catalog::parent_of(partition) == catalog::own_table(c"event") {
+            true => guard_new_partition(partition)?,
+            false => triggers::complete(partition)?,
+        }
     }
-    if change.detached {
-        triggers::drop_stray()?;
+    for table in change.detached.iter().flat_map(|name| triggers::detached_by_command(name)) {
+        triggers::drop_stray(table)?;
     }
     let functions = if change.of_meaning { Some(altered_functions()?) } else { None };
     follow_altered(change.takes_away, functions.as_deref())
 }
 
+/// The partitions that the command made or attached. Others' are others' business.
+fn brought(change: &Change) -> Vec<pg_sys::Oid> {
+    match &change.attached {
+        Some(name) => triggers::attached_by_command(name),
+        None if change.makes_partitions => triggers::made_by_command(),
+        None => Vec::new(),
+    }
+}
+
 /// A partition of the log that a superuser made or brought back gets what `audit.maintain` gives its own. A restore makes
 /// that itself.
-fn guard_new_partitions() -> Result<()> {
-    if session::is_under_restore_settings() {
-        return Ok(());
+fn guard_new_partition(partition: pg_sys::Oid) -> Result<()> {
+    match session::is_under_restore_settings() {
+        true => Ok(()),
+        false => triggers::guard_partition(partition),
     }
-    for partition in triggers::partitions_of_the_log()?.into_iter().filter(|table| is_being_altered(*table)) {
-        triggers::guard_partition(partition)?;
-    }
-    Ok(())
 }
 
 /// The functions that the event trigger's command made anew or altered.
 fn altered_functions() -> Result<Vec<pg_sys::Oid>> {
-    let functions = Spi::get_one::<Vec<pg_sys::Oid>>(
-        "SELECT pg_catalog.array_agg(objid) FROM pg_catalog.pg_event_trigger_ddl_commands()
-         WHERE classid = 'pg_catalog.pg_proc'::regclass",
+    altered("pg_catalog.pg_proc")
+}
+
+/// The tables and other relations that it altered.
+pub fn altered_tables() -> Result<Vec<pg_sys::Oid>> {
+    altered("pg_catalog.pg_class")
+}
+
+fn altered(catalogue: &str) -> Result<Vec<pg_sys::Oid>> {
+    let objects = Spi::get_one_with_args::<Vec<pg_sys::Oid>>(
+        "SELECT pg_catalog.array_agg(DISTINCT objid) FROM pg_catalog.pg_event_trigger_ddl_commands()
+         WHERE classid = $1::pg_catalog.regclass",
+        &[catalogue.into()],
     )?;
-    Ok(functions.unwrap_or_default())
+    Ok(objects.unwrap_or_default())
 }
 
 /// Brings the settings of the tables that this transaction is altering, or that lead through them, up to date, or

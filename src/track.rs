@@ -122,7 +122,7 @@ pub fn untrack(target: Option<pg_sys::Oid>) -> Result<()> {
          WHERE t.tgrelid = $1 AND t.tgfoid = 'audit.capture()'::regprocedure",
         &[target.into()],
     )?;
-    triggers::drop_stray()?;
+    triggers::drop_stray(target)?;
     if !table.triggers().is_empty() {
         return Err(Error::new(
             PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE,

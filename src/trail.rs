@@ -8,6 +8,7 @@ use std::cell::RefCell;
 
 use pgrx::pg_sys;
 
+use crate::ddl;
 use crate::error::Result;
 use crate::guard;
 use crate::own;
@@ -155,11 +156,15 @@ fn tell_what_was_done(ended: Option<&Command>) -> Result<()> {
         }
         return allow_in_server_log("audit.event");
     }
+    let altered = match ended {
+        Some(command) if command.may_change_columns() => ddl::altered_tables()?,
+        _ => Vec::new(),
+    };
     let tell = |before: &State, after: &State| {
         refuse_destruction(before, after)?;
         tell_guards(before, after)?;
-        if let Some(table) = ended.and_then(Command::table_of_columns) {
-            trail_tracking::tell_columns(table, before, after)?;
+        for table in &altered {
+            trail_tracking::tell_columns(*table, before, after)?;
         }
         trail_tracking::tell(before, after, doing.renames, doing.makes_triggers)
     };

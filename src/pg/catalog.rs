@@ -125,6 +125,26 @@ pub fn table_locked(schema: &[u8], name: &[u8]) -> Option<pg_sys::Oid> {
     (oid != pg_sys::InvalidOid).then_some(oid)
 }
 
+/// The relations of this name, in whatever schema.
+pub fn relations_named(name: &[u8]) -> Vec<pg_sys::Oid> {
+    let Ok(name) = CString::new(name) else { return Vec::new() };
+    // SAFETY: a syscache look-up by C string, released after its last use; its members are pg_class rows.
+    unsafe {
+        let none = pg_sys::Datum::null();
+        let cache = pg_sys::SysCacheIdentifier::RELNAMENSP as i32;
+        let list = pg_sys::SearchSysCacheList(cache, 1, pg_sys::Datum::from(name.as_ptr()), none, none);
+        let members = (*list).members.as_slice((*list).n_members as usize);
+        let oid = |member: &*mut pg_sys::CatCTup| {
+            let form: *const pg_sys::FormData_pg_class =
+                pg_sys::heap_tuple_get_struct(&raw mut (**member).tuple);
+            (*form).oid
+        };
+        let relations = members.iter().map(oid).collect();
+        pg_sys::ReleaseCatCacheList(list);
+        relations
+    }
+}
+
 /// The type of a column, the invalid OID if there is none.
 pub fn column_type(relation: pg_sys::Oid, column: &CStr) -> pg_sys::Oid {
     // SAFETY: look-ups by OID and C string.
@@ -161,6 +181,17 @@ pub fn parent_of(relation: pg_sys::Oid) -> Option<pg_sys::Oid> {
         }
         Some(get_partition_parent(relation, true))
     }
+}
+
+/// The tables above `relation`, from its parent to the root. Nothing is locked.
+pub fn ancestors(relation: pg_sys::Oid) -> impl Iterator<Item = pg_sys::Oid> {
+    std::iter::successors(parent_of(relation), |table| parent_of(*table))
+}
+
+/// What kind of relation it is, as `pg_class.relkind` has it; zero if there is none.
+pub fn kind(relation: pg_sys::Oid) -> u8 {
+    // SAFETY: a look-up by OID.
+    unsafe { pg_sys::get_rel_relkind(relation) as u8 }
 }
 
 /// The topmost partitioned table above `relation`, or itself.

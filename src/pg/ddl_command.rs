@@ -13,13 +13,13 @@ use crate::error::Error;
 pub struct Change {
     /// There may be triggers that were not there before.
     pub brings_triggers: bool,
-    /// A table may have become a partition.
-    pub attached: bool,
+    /// There may be tables that were made as partitions.
+    pub makes_partitions: bool,
     /// The unqualified name of the table that ATTACH PARTITION names, in the database's encoding: the server does
-    /// not tell its OID before PostgreSQL 16.
-    pub attached_name: Vec<u8>,
-    /// A partition may have become a table of its own.
-    pub detached: bool,
+    /// not tell its OID before PostgreSQL 16, and the event trigger has a `search_path` of its own.
+    pub attached: Option<Vec<u8>>,
+    /// The same of DETACH PARTITION.
+    pub detached: Option<Vec<u8>>,
     /// Columns or constraints may be gone.
     pub takes_away: bool,
     /// Functions, types or operators may be others than before.
@@ -167,23 +167,13 @@ impl Command {
                 )
     }
 
-    /// The table whose columns it may have dropped, renamed or filled, if it was there before.
-    pub fn table_of_columns(&self) -> Option<pg_sys::Oid> {
-        // SAFETY: as the tags say.
-        unsafe {
-            match (*self.0).type_ {
-                pg_sys::NodeTag::T_AlterTableStmt => {
-                    relation_named((*self.0.cast::<pg_sys::AlterTableStmt>()).relation)
-                }
-                pg_sys::NodeTag::T_RenameStmt => {
-                    let rename = self.0.cast::<pg_sys::RenameStmt>();
-                    ((*rename).renameType == pg_sys::ObjectType::OBJECT_COLUMN)
-                        .then(|| relation_named((*rename).relation))
-                        .flatten()
-                }
-                _ => None,
-            }
-        }
+    /// Whether it may drop, rename or fill columns.
+    pub fn may_change_columns(&self) -> bool {
+        // SAFETY: as the tag says.
+        self.is(pg_sys::NodeTag::T_AlterTableStmt)
+            || self.is(pg_sys::NodeTag::T_RenameStmt)
+                && unsafe { (*self.0.cast::<pg_sys::RenameStmt>()).renameType }
+                    == pg_sys::ObjectType::OBJECT_COLUMN
     }
 
     /// Whether it is CREATE TRIGGER.
@@ -241,22 +231,22 @@ impl Command {
     /// What it did.
     pub fn change(&self) -> Change {
         let mut change = Change::default();
-        // SAFETY: a node's tag says its type; lists hold nodes; ATTACH PARTITION has a PartitionCmd with a name.
+        // SAFETY: a node's tag says its type; lists hold nodes; ATTACH and DETACH PARTITION have a partition's name.
         unsafe {
             let command = self.0;
             match (*command).type_ {
                 pg_sys::NodeTag::T_CreateStmt => {
-                    change.attached = !(*command.cast::<pg_sys::CreateStmt>()).partbound.is_null();
+                    change.makes_partitions = !(*command.cast::<pg_sys::CreateStmt>()).partbound.is_null();
                 }
                 pg_sys::NodeTag::T_CreateForeignTableStmt => {
-                    change.attached =
+                    change.makes_partitions =
                         !(*command.cast::<pg_sys::CreateForeignTableStmt>()).base.partbound.is_null();
                 }
                 pg_sys::NodeTag::T_CreateTrigStmt => change.brings_triggers = true,
                 // They may hold any CREATE TABLE, or CREATE FOREIGN TABLE.
                 pg_sys::NodeTag::T_CreateSchemaStmt | pg_sys::NodeTag::T_ImportForeignSchemaStmt => {
                     change.brings_triggers = true;
-                    change.attached = true;
+                    change.makes_partitions = true;
                 }
                 // A script may hold anything.
                 pg_sys::NodeTag::T_CreateExtensionStmt => change.brings_triggers = true,
@@ -265,12 +255,12 @@ impl Command {
                         let part = cell.ptr_value.cast::<pg_sys::AlterTableCmd>();
                         match (*part).subtype {
                             pg_sys::AlterTableType::AT_AttachPartition => {
-                                change.attached = true;
-                                let table = (*(*part).def.cast::<pg_sys::PartitionCmd>()).name;
-                                change.attached_name = CStr::from_ptr((*table).relname).to_bytes().to_vec();
+                                change.attached = Some(partition_name(part));
                             }
                             pg_sys::AlterTableType::AT_DetachPartition
-                            | pg_sys::AlterTableType::AT_DetachPartitionFinalize => change.detached = true,
+                            | pg_sys::AlterTableType::AT_DetachPartitionFinalize => {
+                                change.detached = Some(partition_name(part));
+                            }
                             // A new type makes constraints anew.
                             pg_sys::AlterTableType::AT_DropColumn
                             | pg_sys::AlterTableType::AT_DropConstraint
@@ -324,6 +314,18 @@ unsafe fn relation_named(name: *const pg_sys::RangeVar) -> Option<pg_sys::Oid> {
         pg_sys::RangeVarGetRelidExtended(name, lock, options, None, std::ptr::null_mut())
     };
     (oid != pg_sys::InvalidOid).then_some(oid)
+}
+
+/// The unqualified name in a part of ALTER TABLE.
+///
+/// # Safety
+/// `part` must be ATTACH or DETACH PARTITION.
+unsafe fn partition_name(part: *const pg_sys::AlterTableCmd) -> Vec<u8> {
+    // SAFETY: both have a PartitionCmd, whose table has a name.
+    unsafe {
+        let table = (*(*part).def.cast::<pg_sys::PartitionCmd>()).name;
+        CStr::from_ptr((*table).relname).to_bytes().to_vec()
+    }
 }
 
 /// The table that ALTER TABLE is about to rewrite, told to the event trigger for it.

@@ -99,6 +99,22 @@ pub fn is_acting_for_another() -> bool {
     unsafe { pg_sys::InLocalUserIdChange() || pg_sys::InSecurityRestrictedOperation() }
 }
 
+/// Whether this transaction has locked a table as DDL does.
+pub fn has_locked(table: pg_sys::Oid) -> bool {
+    let lock = pg_sys::LOCKTAG {
+        // SAFETY: reads a variable of the backend.
+        locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
+        locktag_field2: table.to_u32(),
+        locktag_field3: 0,
+        locktag_field4: 0,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_RELATION as u8,
+        locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
+    };
+    (pg_sys::ShareUpdateExclusiveLock..=pg_sys::AccessExclusiveLock)
+        // SAFETY: a valid tag; looks into the backend's own table of locks.
+        .any(|mode| unsafe { pg_sys::LockHeldByMe(&lock, mode as i32) })
+}
+
 /// Whether the current role is a superuser.
 pub fn is_superuser() -> bool {
     // SAFETY: looks the role up.

@@ -245,7 +245,10 @@ fn ddl_that_changes_what_rows_hold_is_told() {
             "ALTER TABLE app.thing ADD COLUMN vip boolean NOT NULL DEFAULT true",
             vec!["column vip came with a value for the rows that were there"],
         ),
-        ("ALTER TABLE app.thing RENAME amount TO x", vec!["column amount is x now"]),
+        (
+            "SET search_path = app; ALTER TABLE thing RENAME amount TO x; RESET search_path",
+            vec!["column amount is x now"],
+        ),
         ("ALTER TABLE app.thing RENAME CONSTRAINT thing_id_check TO y", vec![]),
         ("ALTER TABLE app.thing DROP COLUMN IF EXISTS nothing", vec![]),
         ("ALTER TABLE IF EXISTS app.nothing DROP COLUMN id", vec![]),
