@@ -28,7 +28,7 @@ const fn administrator(name: &'static str, administers: &'static str) -> Princip
     Principal { name, memberships: &["audit_reader"], administers, session: "" }
 }
 
-const PRINCIPALS: [Principal; 14] = [
+const PRINCIPALS: [Principal; 18] = [
     member("superuser", &[]),
     member("admin", &["audit_admin"]),
     member("owner", &["audit_admin"]),
@@ -39,6 +39,12 @@ const PRINCIPALS: [Principal; 14] = [
         session: "SET audit.actor_id = 'u-1'",
     },
     member("writer", &["audit_writer"]),
+    Principal {
+        name: "app",
+        memberships: &["audit_writer", "audit_reader"],
+        administers: "",
+        session: "SET audit.actor_id = 'u-1'",
+    },
     member("reader", &["audit_reader"]),
     administrator("organisation", "organisation_id => 'acme'"),
     administrator("project", "project_id => 'p1'"),
@@ -47,11 +53,15 @@ const PRINCIPALS: [Principal; 14] = [
     member("read_all", &["pg_read_all_data"]),
     member("write_all", &["pg_write_all_data"]),
     member("monitor", &["pg_monitor"]),
+    member("database", &[]),
+    member("createrole", &[]),
+    member("backup", &["pg_read_all_data"]),
     member("plain", &[]),
 ];
 
 /// Operations below this heading run in a database without the extension.
 const ELSEWHERE: &str = "a database without the extension";
+const DATABASE: &str = "the database";
 const TRACKED: &str = "a tracked table";
 /// Operations below this heading run in sessions that began while a setting of the database said so.
 const STRICT: &str = "a tracked table, while audit.require_actor is on";
@@ -115,6 +125,8 @@ fn rows(messages: &[SimpleQueryMessage]) -> u64 {
 struct World {
     database: Database,
     roles: Vec<String>,
+    /// The database of the operations that need one without the extension.
+    elsewhere: Database,
     /// The name of this month's partition.
     month: String,
 }
@@ -131,6 +143,7 @@ impl World {
                 database.name
             ))
             .unwrap();
+        let elsewhere = Database::create_empty("may_not_yet");
         let roles: Vec<String> =
             PRINCIPALS.iter().map(|principal| database.role(principal.name, principal.memberships)).collect();
         for (principal, role) in PRINCIPALS.iter().zip(&roles) {
@@ -153,6 +166,10 @@ impl World {
         client
             .batch_execute(&format!(
                 "ALTER ROLE {superuser} SUPERUSER;
+                 ALTER DATABASE {database} OWNER TO {database}_database;
+                 ALTER DATABASE {elsewhere} OWNER TO {database}_database;
+                 ALTER ROLE {database}_createrole CREATEROLE;
+                 ALTER ROLE {database}_backup BYPASSRLS;
                  SELECT audit.grant_admin(actor_id => 'u-1', organisation_id => 'acme');
                  SELECT audit.set_organisation('globex', true);
                  CREATE TABLE datasource (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, organisation_id text, project_id text);
@@ -171,6 +188,8 @@ impl World {
                  INSERT INTO audit.event TABLE late_event;
                  UPDATE late_event SET event_id = gen_random_uuid();
                  GRANT SELECT ON one_event, late_event TO PUBLIC;",
+                database = database.name,
+                elsewhere = elsewhere.name,
                 superuser = roles[0],
                 owner = roles[2],
             ))
@@ -180,7 +199,7 @@ impl World {
             "SELECT tableoid::regclass::text FROM audit.event WHERE project_id = 'p1' LIMIT 1",
         );
         let [month] = month.try_into().expect("there is one");
-        Self { database, roles, month }
+        Self { database, roles, elsewhere, month }
     }
 }
 
@@ -198,7 +217,6 @@ fn table() -> Matrix {
 fn each_principal_may_do_what_the_table_says() {
     let table = table();
     let world = World::new();
-    let elsewhere = Database::create_empty("may_not_yet");
     let begin = || {
         let sessions = PRINCIPALS.iter().zip(&world.roles);
         sessions.map(|(who, role)| Session::new(&world.database, role, who.session)).collect::<Vec<_>>()
@@ -209,14 +227,15 @@ fn each_principal_may_do_what_the_table_says() {
     let mut strict = begin();
     let mut got = Vec::new();
     for (at, role) in world.roles.iter().enumerate() {
-        let mut other = Session::new(&elsewhere, role, "");
+        let mut other = Session::new(&world.elsewhere, role, "");
         let cells = table.operations().map(|(heading, row)| {
             let session = match heading {
                 ELSEWHERE => &mut other,
                 STRICT => &mut strict[at],
                 _ => &mut sessions[at],
             };
-            session.attempt(&row.operation.replace("{month}", &world.month))
+            let operation = row.operation.replace("{month}", &world.month);
+            session.attempt(&operation.replace("{database}", &world.database.name))
         });
         got.push(cells.collect::<Vec<_>>());
     }
@@ -244,7 +263,7 @@ fn the_table_has_every_object() {
          UNION ALL SELECT concat('setting ', name) FROM pg_settings WHERE starts_with(name, 'audit.')
          UNION ALL SELECT concat('role ', rolname) FROM pg_roles WHERE starts_with(rolname, 'audit_')",
     );
-    objects.extend([MONTH, TRACKED, STRICT, ELSEWHERE, "extension audit"].map(str::to_owned));
+    objects.extend([MONTH, TRACKED, STRICT, DATABASE, ELSEWHERE, "extension audit"].map(str::to_owned));
     for object in &objects {
         let rows: Vec<&Row> =
             table.operations().filter(|(heading, _)| heading == object).map(|(_, row)| row).collect();
@@ -258,6 +277,48 @@ fn the_table_has_every_object() {
     }
     for (heading, _) in table.operations() {
         assert!(objects.iter().any(|object| object == heading), "{heading}: there is no such object");
+    }
+}
+
+/// What the README says of each role: the names in a row's first cell, and whether it may use them.
+#[test]
+fn the_readme_says_what_the_table_does() {
+    const ROLES: [&str; 5] = ["superuser", "admin", "writer", "reader", "monitor"];
+    let table = table();
+    let columns = ROLES.map(|role| PRINCIPALS.iter().position(|principal| principal.name == role).unwrap());
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, section) = readme.split_once("## Who may do what").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let mut said = Vec::new();
+    for line in section.lines().filter(|line| line.contains("| ") && !line.starts_with("| |")) {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        for name in cells[0].split('`').skip(1).step_by(2) {
+            let name = name.trim_start_matches("CALL ").split('(').next().unwrap_or_default();
+            let is = |heading: &str| heading.split([' ', '(']).nth(1) == Some(name);
+            // Of a table the first row reads it; a function may be called with what its caller has no right to.
+            let mut rows = table.operations().filter(|(heading, _)| is(heading));
+            let (heading, first) =
+                rows.next().unwrap_or_else(|| panic!("README.md names {name}, and permissions.md does not"));
+            let others = rows.filter(|_| heading.starts_with("function"));
+            let rows: Vec<&Row> = std::iter::once(first).chain(others.map(|(_, row)| row)).collect();
+            for (at, column) in columns.iter().enumerate() {
+                // Any other error is about what it is called with.
+                let may = rows.iter().any(|row| row.cells[*column] != "-");
+                assert_eq!(may, !cells[1 + at].is_empty(), "{name} by {}: {line}", ROLES[at]);
+            }
+            said.push(name.to_owned());
+        }
+    }
+    // Nothing that somebody may use is missing, but what others call: the policy's functions, and a trigger's.
+    let inner = ["capture", "readable_", "is_readable_pair", "pattern_low", "pattern_high"];
+    for (heading, row) in table.operations() {
+        let (kind, name) = heading.split_once(' ').unwrap_or_default();
+        let name = name.split('(').next().unwrap_or_default();
+        let somebody = columns[1..].iter().any(|column| row.cells[*column].starts_with("ok"));
+        let is_inner = inner.iter().any(|inner| name.trim_start_matches("audit.").starts_with(inner));
+        if kind == "function" && somebody && !is_inner {
+            assert!(said.iter().any(|said| said == name), "README.md does not say who may call {name}");
+        }
     }
 }
 
