@@ -120,7 +120,9 @@ sql_function!(
     audit_before_rewrite, pg_finfo_audit_before_rewrite, before_rewrite
 );
 
-unsafe fn before_rewrite(_fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+unsafe fn before_rewrite(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: fcinfo is this call's. What it tells is not needed, but it has to be told.
+    let _command = unsafe { ddl_command::Command::new(fcinfo) };
     if let Some(table) = ddl_command::table_to_rewrite() {
         or_raise(trail::rewritten(table));
     }

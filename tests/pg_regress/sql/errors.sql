@@ -161,6 +161,9 @@ SELECT length(actor_id), length(resource_id), length(organisation_id), length(pr
 RESET audit.actor_id;
 -- A trigger's function is nothing to call or to use elsewhere.
 SELECT complain($$SELECT audit.capture()$$);
+SELECT complain($$SELECT audit.before_ddl()$$);
+SELECT complain($$SELECT audit.follow_ddl()$$);
+SELECT complain($$SELECT audit.before_rewrite()$$);
 SELECT complain($$CREATE TRIGGER early AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION audit.capture('{}')$$);
 SELECT complain($$ALTER TRIGGER "!audit_row" ON t RENAME TO late$$);
 -- A superuser can make one all the same; then the write says what is wrong with it.
