@@ -2,10 +2,11 @@
 
 use std::ffi::{CStr, CString};
 
-use pgrx::pg_sys;
+use pgrx::{PgSqlErrorCode, pg_sys};
 
 use super::naming::PlainQuotes;
 use super::query;
+use crate::error::{Error, shortened};
 
 /// `schema.table`, quoted where SQL needs it and not where the client would, in the database's encoding. Of a table that is
 /// gone, or that somebody drops meanwhile, what is still known: its OID.
@@ -220,10 +221,14 @@ pub fn is_utf8() -> bool {
     unsafe { pg_sys::GetDatabaseEncoding() == pg_sys::pg_enc::PG_UTF8 as i32 }
 }
 
-/// What the database holds as `bytes`, in UTF-8.
+/// What the database holds as `bytes`, in UTF-8. Raises an error for what is in no encoding that anybody has named.
 pub fn to_utf8(bytes: &[u8]) -> String {
     if bytes.is_ascii() {
         return String::from_utf8_lossy(bytes).into_owned();
+    }
+    // SAFETY: reads a variable of the backend.
+    if unsafe { pg_sys::GetDatabaseEncoding() } == pg_sys::pg_enc::PG_SQL_ASCII as i32 {
+        return String::from_utf8(bytes.to_vec()).unwrap_or_else(|_| refuse_bytes(bytes));
     }
     // SAFETY: the result has no NUL inside, is terminated where it is another buffer, and as long as the
     // input where it is the input itself.
@@ -236,6 +241,17 @@ pub fn to_utf8(bytes: &[u8]) -> String {
             CStr::from_ptr(output).to_string_lossy().into_owned()
         }
     }
+}
+
+/// A database in SQL_ASCII takes any bytes, and does not say what they are.
+fn refuse_bytes(bytes: &[u8]) -> ! {
+    Error::new(
+        PgSqlErrorCode::ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
+        format!("\"{}\" is not in UTF-8", shortened(&bytes.escape_ascii().to_string())),
+    )
+    .detail("The database is in SQL_ASCII, which does not say what it is in.")
+    .hint("Write names, settings and what is recorded in UTF-8; rows may hold anything.")
+    .raise()
 }
 
 /// `text` in the database's encoding.

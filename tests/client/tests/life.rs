@@ -1,6 +1,6 @@
 //! Dump and restore, installation and maintenance.
 
-use audit_client_tests::{Cluster, Database, SqlState, refused};
+use audit_client_tests::{Cluster, Database, SqlState, refused, texts};
 
 const CHECKSUM: &str =
     "SELECT count(*), coalesce(md5(string_agg(e::text, '|' ORDER BY event_id)), '') FROM audit.event e";
@@ -451,4 +451,34 @@ fn other_encodings() {
             ))
             .unwrap();
     }
+}
+
+#[test]
+fn what_is_no_utf_8_is_told_of_where_the_database_does_not_say_what_it_is() {
+    let database = Database::create_in_encoding("SQL_ASCII");
+    let mut client = database.connect();
+    client
+        .batch_execute(
+            r#"CREATE EXTENSION audit;
+               CREATE TABLE plain (id int PRIMARY KEY, v text);
+               SELECT audit.track('plain', 'plain');
+               DO $$ BEGIN EXECUTE format('CREATE TABLE odd (id int PRIMARY KEY, %I text)', E'caf\351'); END $$"#,
+        )
+        .unwrap();
+    for (call, shown) in [
+        ("audit.track('odd', 'odd')", r"caf\xe9"),
+        (r"audit.track('plain', E'caf\351')", r"caf\xe9"),
+        (r"audit.record(E'a\351.b', 'thing', '1')", r"a\xe9.b"),
+        (r"audit.check_health(E'\351')", r"\xe9"),
+    ] {
+        let (code, message, hint) = refused(client.batch_execute(&format!("SELECT {call}")));
+        assert_eq!(code, SqlState::CHARACTER_NOT_IN_REPERTOIRE, "{call}: {message}");
+        assert!(message.contains(shown) && hint.contains("UTF-8"), "{call}: {message} {hint}");
+    }
+    // Rows may hold anything.
+    client.batch_execute(r"INSERT INTO plain VALUES (1, E'caf\351')").unwrap();
+    assert_eq!(
+        texts(&mut client, "SELECT action FROM audit.event WHERE resource_id = '1'"),
+        ["plain.created"]
+    );
 }
