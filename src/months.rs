@@ -18,9 +18,10 @@ pub struct Missing {
     ends: String,
     /// A partition that holds a part of it.
     overlaps: Option<pg_sys::Oid>,
-    /// What has the name that its partition would have, and whether that is a partition of the log.
+    /// What has the name that its partition would have.
     named: Option<pg_sys::Oid>,
-    is_partition: bool,
+    /// Whether that is a table, and no partition.
+    is_detached: bool,
     /// Whether the catch-all holds events of it.
     waits: bool,
 }
@@ -46,7 +47,7 @@ const MISSING: &str = "
     )
     SELECT w.name, lower(w.period)::text, upper(w.period)::text,
            (SELECT h.partition FROM held h WHERE h.period && w.period ORDER BY h.period LIMIT 1),
-           c.oid, coalesce(c.relispartition, false), w.month IN (SELECT month FROM waiting)
+           c.oid, coalesce(c.relkind = 'r' AND NOT c.relispartition, false), w.month IN (SELECT month FROM waiting)
     FROM wanted w
     LEFT JOIN pg_class c ON c.relname = 'event_' || w.name AND c.relnamespace = 'audit'::regnamespace
     WHERE NOT coalesce(w.period <@ (SELECT range_agg(h.period) FROM held h), false)
@@ -64,7 +65,7 @@ pub fn missing() -> Result<Vec<Missing>> {
                 ends: text(3)?,
                 overlaps: row.get(4)?,
                 named: row.get(5)?,
-                is_partition: row.get(6)?.unwrap_or_default(),
+                is_detached: row.get(6)?.unwrap_or_default(),
                 waits: row.get(7)?.unwrap_or_default(),
             });
         }
@@ -88,13 +89,7 @@ impl Missing {
                 let rest = if named == Some(partition) { self.made_anew(&table) } else { self.made(&table) };
                 (format!("{table} holds a part of {month}"), detach + &rest)
             }
-            (None, Some(_)) if self.is_partition => (
-                format!("audit.event_{month} is there, but is another partition of audit.event"),
-                format!(
-                    "ALTER TABLE audit.event_{month} RENAME TO event_{month}_misnamed; CALL audit.maintain();"
-                ),
-            ),
-            (None, Some(_)) => (
+            (None, Some(_)) if self.is_detached => (
                 format!("audit.event_{month} is there, but is no partition of audit.event"),
                 // PostgreSQL refuses to attach it beside a catch-all that holds events of it.
                 if self.waits {
@@ -104,6 +99,12 @@ impl Missing {
                         "ALTER TABLE audit.event ATTACH PARTITION audit.event_{month} FOR VALUES FROM ('{starts}') TO ('{ends}');"
                     )
                 },
+            ),
+            (None, Some(_)) => (
+                format!("audit.event_{month} is there, but is another partition of audit.event, or no table"),
+                format!(
+                    "ALTER TABLE audit.event_{month} RENAME TO event_{month}_misnamed; CALL audit.maintain();"
+                ),
             ),
             (None, None) => return false,
         };

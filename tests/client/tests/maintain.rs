@@ -161,7 +161,14 @@ fn a_month_that_cannot_be_made_keeps_no_other_from_it() {
         message.contains("audit.event_2021_04 is there, but is another partition of audit.event"),
         "{message}"
     );
-    assert!(session.places("it.is_april").contains(&"it.is_april audit.event_2021_04".to_owned()));
+    assert_eq!(session.places("it.is_april"), ["it.is_april audit.event_2021_04"]);
+
+    // And what is no table.
+    session.run("CREATE SEQUENCE audit.event_2021_05");
+    session.event("2021-05-01 UTC", "it.is_may");
+    let warnings = session.maintain();
+    session.follows(warnings);
+    assert_eq!(session.places("it.is_may"), ["it.is_may audit.event_2021_05"]);
 }
 
 #[test]
