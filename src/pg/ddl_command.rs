@@ -283,6 +283,7 @@ impl Command {
                 | pg_sys::NodeTag::T_AlterFunctionStmt
                 | pg_sys::NodeTag::T_AlterOperatorStmt
                 | pg_sys::NodeTag::T_AlterExtensionContentsStmt
+                | pg_sys::NodeTag::T_CreateCastStmt
                 | pg_sys::NodeTag::T_CreateFunctionStmt => change.of_meaning = true,
                 pg_sys::NodeTag::T_AlterExtensionStmt => {
                     change.brings_triggers = true;

@@ -41,26 +41,6 @@ fn without_a_trace(database: &Database, client: &mut Client, commands: &str) -> 
 }
 
 #[test]
-fn an_owner_gives_all_rows_other_values_by_columns() {
-    let (database, mut owner) = owned("columns");
-    let swapped = without_a_trace(
-        &database,
-        &mut owner,
-        "ALTER TABLE app.claim RENAME asked TO x;
-         ALTER TABLE app.claim RENAME paid TO asked;
-         ALTER TABLE app.claim RENAME x TO paid",
-    );
-    assert_eq!(swapped, ["1 acme 10 900 rejected"]);
-    let replaced = without_a_trace(
-        &database,
-        &mut owner,
-        "ALTER TABLE app.claim DROP COLUMN paid, ADD COLUMN paid int DEFAULT 1000000;
-         ALTER TABLE app.claim DROP COLUMN organisation, ADD COLUMN organisation text DEFAULT 'globex'",
-    );
-    assert_eq!(replaced, ["1 globex 10 1000000 rejected"]);
-}
-
-#[test]
 fn an_owner_of_a_type_gives_its_values_other_names() {
     let (database, mut owner) = owned("values");
     let rows = without_a_trace(
@@ -82,35 +62,6 @@ fn an_owner_has_writes_go_elsewhere() {
          INSERT INTO app.claim VALUES (2, 'acme', 5, 5, 'approved')",
     );
     assert_eq!(rows, ["1 acme 900 10 rejected"]);
-}
-
-#[test]
-fn an_owner_of_a_function_that_a_condition_calls_says_what_is_recorded() {
-    let (database, mut owner) = owned("function");
-    let other = database.role("other", &[]);
-    let mut dba = database.connect();
-    dba.batch_execute(&format!(
-        "CREATE SCHEMA noise AUTHORIZATION {other}; GRANT USAGE ON SCHEMA noise TO PUBLIC"
-    ))
-    .unwrap();
-    let mut other = database.connect_as(&other);
-    let define = |body: &str| {
-        format!(
-            "CREATE OR REPLACE FUNCTION noise.is_noise(int) RETURNS boolean IMMUTABLE LANGUAGE sql RETURN {body}"
-        )
-    };
-    other.batch_execute(&define("$1 < 0")).unwrap();
-    owner
-        .batch_execute(
-            r#"SELECT audit.track('app.claim', 'claim', actions =>
-                   '{"rules": [{"on": "update", "if": "noise.is_noise(new.paid)", "action": null}]}')"#,
-        )
-        .unwrap();
-    let before = traces(&database);
-    other.batch_execute(&define("true")).unwrap();
-    assert_eq!(traces(&database), before);
-    let rows = without_a_trace(&database, &mut owner, "UPDATE app.claim SET paid = 4711");
-    assert_eq!(rows, ["1 acme 900 4711 rejected"]);
 }
 
 #[test]
@@ -174,13 +125,15 @@ fn a_superuser_writes_pages_past_all_triggers() {
 }
 
 #[test]
-fn a_superuser_takes_rights_as_if_restoring() {
+fn a_superuser_gives_rights_as_if_restoring() {
     let (database, _owner) = owned("restoring");
     let mut dba = database.connect();
-    dba.batch_execute("SELECT audit.grant_admin(actor_id => 'u-1', organisation_id => 'acme')").unwrap();
     let before = traces(&database);
-    dba.batch_execute("SET row_security = off; SET check_function_bodies = off; DELETE FROM audit.admin")
-        .unwrap();
+    dba.batch_execute(
+        "SET row_security = off; SET check_function_bodies = off;
+         INSERT INTO audit.admin (actor_id, organisation_id) VALUES ('mallory', 'acme')",
+    )
+    .unwrap();
     assert_eq!(traces(&database), before);
-    assert_eq!(texts(&mut dba, "SELECT actor_id FROM audit.admin"), [""; 0]);
+    assert_eq!(texts(&mut dba, "SELECT actor_id FROM audit.admin"), ["mallory"]);
 }
