@@ -41,6 +41,12 @@ of a condition what PostgreSQL says, such as 42601 syntax, 42703, 42883, 42704 a
 0A000, 42803, 42P20 a subquery, set, aggregate or window function, and 42P17 a volatile function or another role''s cast or domain, 42P10 old on insert or new on delete.
 DDL that would break the settings is refused with 2BP01';
 
+CREATE FUNCTION audit.trigger_settings(arguments bytea) RETURNS jsonb
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'audit_trigger_settings';
+COMMENT ON FUNCTION audit.trigger_settings(bytea) IS
+'The settings in pg_trigger.tgargs of a tracked table''s trigger, as audit.track takes them; NULL if there are none, or they are damaged';
+
 CREATE FUNCTION audit.untrack(target regclass) RETURNS void
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'audit_untrack';
@@ -127,14 +133,13 @@ SELECT t.tgrelid::regclass AS target,
        END AS resource_id,
        s.settings ->> 'organisation_id' AS organisation_id,
        s.settings ->> 'project_id' AS project_id,
-       COALESCE(s.settings -> 'actions', '{}')
-           || CASE WHEN s.settings ? 'rules' THEN jsonb_build_object('rules', s.settings -> 'rules') ELSE '{}' END AS actions,
+       COALESCE(s.settings -> 'actions', '{}') AS actions,
        ARRAY(SELECT jsonb_array_elements_text(s.settings -> 'exclude')) AS exclude,
        ARRAY(SELECT jsonb_array_elements_text(s.settings -> 'mask')) AS mask,
        ARRAY(SELECT jsonb_array_elements_text(s.settings -> 'personal')) AS personal,
        COALESCE((s.settings ->> 'on_replica')::boolean, false) AS on_replica,
        -- Not pg_partition_tree, which would lock every partition to say how they are.
-       NOT EXISTS (
+       s.settings IS NOT NULL AND NOT EXISTS (
            WITH RECURSIVE tree (relid, relkind) AS (
                SELECT c.oid, c.relkind FROM pg_class c WHERE c.oid = t.tgrelid
                UNION ALL
@@ -145,12 +150,14 @@ SELECT t.tgrelid::regclass AS target,
                WHERE p.relkind = 'p'
            )
            SELECT FROM tree p
-           CROSS JOIN LATERAL (VALUES ('!audit_row'::name, true), ('!audit_truncate', true), ('!audit_end', p.relkind = 'p'))
-               AS k (name, wanted)
+           -- With what each fires for, as pg_trigger.tgtype has it.
+           CROSS JOIN LATERAL (VALUES ('!audit_row'::name, 29, true), ('!audit_truncate', 32, true), ('!audit_end', 16, p.relkind = 'p'))
+               AS k (name, type, wanted)
            -- One look-up by index each, whatever the planner thinks of the tree's size.
            WHERE k.wanted
              AND (SELECT u.tgenabled FROM pg_trigger u
-                  WHERE u.tgrelid = p.relid AND u.tgname = k.name AND u.tgfoid = t.tgfoid) IS DISTINCT FROM e.expected
+                  WHERE u.tgrelid = p.relid AND u.tgname = k.name AND u.tgfoid = t.tgfoid
+                    AND u.tgtype = k.type AND u.tgqual IS NULL AND u.tgattr = '') IS DISTINCT FROM e.expected
        ) AS alive,
        -- One look-up by index for each action and month; nothing of it where the column is not selected. It reads all
        -- tenants' events, whatever else gave the right to select.
@@ -162,13 +169,11 @@ SELECT t.tgrelid::regclass AS target,
               FROM (VALUES ('insert', 'created'), ('update', 'updated'), ('delete', 'deleted'), ('truncate', 'truncated'))
                   AS o (operation, done)
               UNION
-              SELECT r.rule ->> 'action' FROM jsonb_array_elements(s.settings -> 'rules') AS r (rule)) AS c (action)
+              SELECT r.rule ->> 'action' FROM jsonb_array_elements(s.settings -> 'actions' -> 'rules') AS r (rule)) AS c (action)
         WHERE c.action IS NOT NULL)
        END AS last_seen
 FROM pg_trigger t
-CROSS JOIN LATERAL (
-    SELECT convert_from(substr(t.tgargs, 1, length(t.tgargs) - 1), getdatabaseencoding())::jsonb
-) AS s (settings)
+CROSS JOIN LATERAL audit.trigger_settings(t.tgargs) AS s (settings)
 CROSS JOIN LATERAL (
     SELECT CASE WHEN (s.settings ->> 'on_replica')::boolean THEN 'A' ELSE 'O' END::"char"
 ) AS e (expected)

@@ -45,6 +45,9 @@ GRANT EXECUTE ON FUNCTION audit.readable_organisations(), audit.readable_project
 -- the schema can call these by name.
 GRANT EXECUTE ON FUNCTION audit.pattern_low(text), audit.pattern_high(text) TO PUBLIC;
 
+-- Whoever may select from audit.tracked_table reads settings by it.
+GRANT EXECUTE ON FUNCTION audit.trigger_settings(bytea) TO PUBLIC;
+
 GRANT USAGE ON SCHEMA audit TO audit_admin, audit_writer, audit_reader, pg_monitor;
 GRANT EXECUTE ON FUNCTION audit.health(interval), audit.check_health(text) TO audit_admin, pg_monitor;
 

@@ -1,4 +1,4 @@
-//! `audit.check_health`: what cron asks; the checks themselves are in `sql/35_health.sql`.
+//! `audit.check_health`: what cron asks; the checks themselves are in `sql/35_health_tables.sql` and after.
 
 use std::ffi::CStr;
 

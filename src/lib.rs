@@ -46,8 +46,13 @@ extension_sql_file!("../sql/20_api.sql", name = "api", requires = ["schema"]);
 extension_sql_file!("../sql/25_access.sql", name = "access", requires = ["api"]);
 extension_sql_file!("../sql/26_reading.sql", name = "reading", requires = ["access"]);
 extension_sql_file!("../sql/30_catalogue.sql", name = "catalogue", requires = ["reading"]);
-extension_sql_file!("../sql/35_health.sql", name = "health", requires = ["catalogue"]);
-extension_sql_file!("../sql/40_grants.sql", name = "grants", requires = ["health"], finalize);
+extension_sql_file!("../sql/35_health_tables.sql", name = "health_tables", requires = ["catalogue"]);
+extension_sql_file!("../sql/36_health_log.sql", name = "health_log", requires = ["health_tables"]);
+extension_sql_file!("../sql/37_health_extension.sql", name = "health_extension", requires = ["health_log"]);
+extension_sql_file!("../sql/38_health_roles.sql", name = "health_roles", requires = ["health_extension"]);
+extension_sql_file!("../sql/39_health.sql", name = "health", requires = ["health_roles"]);
+extension_sql_file!("../sql/40_grants.sql", name = "grants", requires = ["health"]);
+extension_sql_file!("../sql/45_as_installed.sql", name = "as_installed", requires = ["grants"], finalize);
 
 #[cfg(any(test, feature = "pg_test"))]
 mod tests;

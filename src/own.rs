@@ -2,8 +2,6 @@
 //!
 //! The tables of rights are tracked as an application's are (`sql/25_access.sql`); here is what no row shows.
 
-use std::ffi::CString;
-
 use pgrx::pg_sys;
 use serde_json::{Map, Value as Json};
 
@@ -34,15 +32,11 @@ pub struct Told<'a> {
 
 /// Leaves the event.
 pub fn tell(told: Told<'_>) -> Result<()> {
-    let json = |object: Map<String, Json>| {
-        let text = catalog::from_utf8(&Json::Object(object).to_string());
-        // serde_json writes no NUL.
-        CString::new(text).ok().map(|text| session::jsonb(&text))
-    };
     let (action, resource_type, name) =
         (Text::new(told.action.as_bytes()), Text::new(told.resource_type.as_bytes()), Text::new(told.name));
-    let (before, after) = (told.before.and_then(json), told.after.and_then(json));
-    let reason = told.reason.and_then(|reason| json(Map::from_iter([("reason".to_owned(), reason.into())])));
+    let (before, after) = (told.before.and_then(session::jsonb_object), told.after.and_then(session::jsonb_object));
+    let reason = told.reason.map(|reason| Map::from_iter([("reason".to_owned(), reason.into())]));
+    let reason = reason.and_then(session::jsonb_object);
     let metadata = reason.map(|reason| actor::current().metadata_with(&reason));
     writer::write(&Event {
         action: action.value(),

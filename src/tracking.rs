@@ -16,7 +16,9 @@ use crate::pg::caught::Mistake;
 use crate::pg::condition::Condition;
 use crate::pg::output::PlanMemory;
 use crate::pg::row::{Attribute, OpenRelation, TriggerInfo};
+use crate::pg::session;
 use crate::pg::trigger_call::Operation;
+use crate::pg::value::Text;
 use crate::unresolved::{Problem, Unresolved};
 
 /// The triggers of a tracked table. Their names begin with `!`, which sorts before every letter, so that they run
@@ -150,6 +152,12 @@ impl Tracking {
             }
             ascii
         })
+    }
+
+    /// What a trigger's argument shows, as `pg_trigger.tgargs` has it; `None` where it is damaged.
+    pub fn shown_in(arguments: &[u8]) -> Option<Text> {
+        let settings = Self::parse(arguments.strip_suffix(b"\0")?).ok()?;
+        session::jsonb_object(settings.shown())
     }
 
     /// The settings as `audit.track` takes them, without what is only for following DDL.

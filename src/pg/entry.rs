@@ -9,6 +9,7 @@ use super::trigger_call::{Operation, TriggerCall};
 use super::value::varlena_bytes;
 use super::{match_call, match_index, match_share};
 use crate::error::{Error, Result};
+use crate::tracking::Tracking;
 use crate::{capture, ddl, guard, health, maintain, matching, record, track, trail};
 
 /// What a room returned; its error is raised.
@@ -216,6 +217,25 @@ unsafe fn check_health(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     let severity = unsafe { Arguments::new(fcinfo).text(0) };
     or_raise(health::check(severity.as_deref()));
     "ok".into_datum().unwrap_or(pg_sys::Datum::null())
+}
+
+sql_function!(
+    /// `audit.trigger_settings(arguments)`.
+    audit_trigger_settings, pg_finfo_audit_trigger_settings, trigger_settings
+);
+
+unsafe fn trigger_settings(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: a strict function of one bytea, whose result is copied into the current memory context.
+    unsafe {
+        let argument = Arguments::new(fcinfo).varlena(0);
+        match argument.and_then(|argument| Tracking::shown_in(argument.bytes())) {
+            Some(settings) => pg_sys::pg_detoast_datum_copy(settings.value().datum().cast_mut_ptr()).into(),
+            None => {
+                (*fcinfo).isnull = true;
+                pg_sys::Datum::null()
+            }
+        }
+    }
 }
 
 sql_function!(

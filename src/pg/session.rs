@@ -1,8 +1,9 @@
 //! Who is connected, which transaction this is and what time it is.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
+use serde_json::{Map, Value as Json};
 
 use super::catalog;
 use super::value::{Text, Value};
@@ -177,6 +178,12 @@ pub fn is_jsonb(text: &[u8]) -> Option<bool> {
 pub fn jsonb(text: &CStr) -> Text {
     // SAFETY: jsonb_in takes a C string.
     unsafe { called(pg_sys::jsonb_in, &[Some(text.as_ptr().into())]) }
+}
+
+/// The JSONB of an object; `None` where it cannot be one, for serde_json writes no NUL.
+pub fn jsonb_object(object: Map<String, Json>) -> Option<Text> {
+    let text = catalog::from_utf8(&Json::Object(object).to_string());
+    CString::new(text).ok().map(|text| jsonb(&text))
 }
 
 /// Whether a JSONB value is an object.
