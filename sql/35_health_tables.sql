@@ -18,14 +18,16 @@ capture AS MATERIALIZED (
     WHERE t.tgfoid = 'audit.capture()'::regprocedure
       AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = t.tgrelid AND c.relnamespace = 'audit'::regnamespace)
 ),
--- What the log said last of a table's tracking.
+-- What the log says of a table's tracking, and said last.
 told AS MATERIALIZED (
-    SELECT DISTINCT ON (e.resource_id) e.resource_id, e.action, e.after_state, e.event_id, e.occurred_at,
+    SELECT e.resource_id, e.action, e.after_state, e.event_id, e.occurred_at,
            -- A partition goes with its parent, of which alone the end is told.
            COALESCE(e.metadata ->> 'reason' LIKE '%attached as a partition%', false) AS is_attached
     FROM audit.event e
     WHERE e.action IN ('audit.tracking.enabled', 'audit.tracking.changed', 'audit.tracking.disabled') AND e.resource_type = 'table'
-    ORDER BY e.resource_id, e.event_id DESC
+),
+last AS (
+    SELECT DISTINCT ON (e.resource_id) e.* FROM told e ORDER BY e.resource_id, e.event_id DESC
 ),
 -- Where the row trigger is gone, that of TRUNCATE still tells the settings; where both are, the log does.
 root (oid, settings, is_tracked) AS MATERIALIZED (
@@ -38,7 +40,7 @@ root (oid, settings, is_tracked) AS MATERIALIZED (
               AND NOT EXISTS (SELECT FROM pg_inherits i JOIN capture x ON x.tgrelid = i.inhparent WHERE i.inhrelid = t.tgrelid))
     UNION ALL
     SELECT r.oid, e.after_state, false
-    FROM told e JOIN relation r ON r.name = e.resource_id
+    FROM last e JOIN relation r ON r.name = e.resource_id
     WHERE e.action <> 'audit.tracking.disabled' AND NOT e.is_attached AND r.relkind IN ('r', 'p') AND NOT r.relispartition
       AND r.relnamespace <> 'audit'::regnamespace
       AND NOT EXISTS (SELECT FROM capture t WHERE t.tgrelid = r.oid)

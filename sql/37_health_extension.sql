@@ -49,8 +49,8 @@ part (classid, objid, definition) AS (
                   CASE q.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE' ELSE 'ALL' END,
                   CASE WHEN q.polroles = '{0}' THEN 'PUBLIC'
                        ELSE (SELECT string_agg(quote_ident(pg_get_userbyid(o.role)), ', ' ORDER BY o.role) FROM unnest(q.polroles) AS o (role)) END)
-           || COALESCE(format(' USING (%s)', pg_get_expr(q.polqual, q.polrelid)), '')
-           || COALESCE(format(' WITH CHECK (%s)', pg_get_expr(q.polwithcheck, q.polrelid)), '') || ';'
+           || COALESCE(' USING (' || pg_get_expr(q.polqual, q.polrelid) || ')', '')
+           || COALESCE(' WITH CHECK (' || pg_get_expr(q.polwithcheck, q.polrelid) || ')', '') || ';'
     FROM relation r JOIN pg_policy q ON q.polrelid = r.oid
     UNION ALL
     SELECT 'pg_rewrite'::regclass, w.oid, pg_get_ruledef(w.oid)
@@ -61,7 +61,7 @@ part (classid, objid, definition) AS (
     FROM relation r JOIN pg_constraint k ON k.conrelid = r.oid
     WHERE NOT r.is_log
 )
-SELECT i.type, i.identity, p.definition
+SELECT i.type, CASE WHEN p.classid = 'pg_proc'::regclass THEN p.objid::regprocedure::text ELSE i.identity END, p.definition
 FROM part p CROSS JOIN LATERAL pg_identify_object(p.classid, p.objid, 0) i
 $parts$;
 COMMENT ON FUNCTION audit.parts() IS
@@ -92,7 +92,7 @@ owned AS MATERIALIZED (
     WHERE i.inhparent = 'audit.event'::regclass AND i.inhrelid <> COALESCE(to_regclass('audit.event_default'), 0)
 ),
 object AS MATERIALIZED (
-    SELECT o.classid, o.objid, i.type, i.identity, COALESCE(c.relowner, p.proowner, n.nspowner, v.evtowner) AS owner,
+    SELECT o.classid, o.objid, i.type, COALESCE(p.oid::regprocedure::text, i.identity) AS identity, COALESCE(c.relowner, p.proowner, n.nspowner, v.evtowner) AS owner,
            CASE WHEN c.oid IS NOT NULL THEN 'TABLE' WHEN p.prokind = 'p' THEN 'PROCEDURE' WHEN p.oid IS NOT NULL THEN 'FUNCTION' ELSE 'SCHEMA' END AS kind,
            k.acl AS default_acl, COALESCE(c.relacl, p.proacl, n.nspacl, k.acl) AS acl,
            CASE WHEN o.is_member THEN COALESCE(x.initprivs, k.acl) ELSE k.acl END AS initial_acl
@@ -151,6 +151,9 @@ SELECT CASE WHEN p.type IS NULL OR s.type IS NOT NULL OR p.type IN ('trigger', '
        t.type || ' ' || t.identity,
        CASE WHEN p.type IS NULL THEN 'missing: ' WHEN s.type IS NULL THEN 'added: ' ELSE 'altered: ' END
        || CASE t.type WHEN 'policy' THEN 'others than admins may read, or admins may not'
+                      WHEN 'table' THEN CASE WHEN s.definition || ', without row-level security' = p.definition
+                                             THEN 'row-level security is off: whoever may select from it reads the rows of all tenants'
+                                             ELSE 'its columns are not those that CREATE EXTENSION made' END
                       WHEN 'trigger' THEN 'changes of who may read can leave no event, or another one'
                       WHEN 'rule' THEN 'changes of who may read can go elsewhere' WHEN 'table constraint' THEN 'what can be granted is not what was meant'
                       ELSE CASE WHEN s.type IS NULL THEN 'it came into the extension later' ELSE 'it is not as CREATE EXTENSION made it' END END,
@@ -159,6 +162,9 @@ SELECT CASE WHEN p.type IS NULL OR s.type IS NOT NULL OR p.type IN ('trigger', '
                            WHEN 'policy' THEN format('DROP POLICY %s;', t.identity) WHEN 'trigger' THEN format('DROP TRIGGER %s;', t.identity)
                            WHEN 'rule' THEN format('DROP RULE %s;', t.identity)
                            ELSE format('SET audit.allow_destruction = on; ALTER EXTENSION audit DROP %s %s;', upper(t.type), t.identity) END
+            WHEN p.type IS NULL AND t.type IN ('function', 'procedure') AND to_regprocedure(t.identity) IS NOT NULL
+              OR p.type IS NULL AND t.type IN ('view', 'table') AND to_regclass(t.identity) IS NOT NULL
+               THEN format('ALTER EXTENSION audit ADD %s %s;', upper(t.type), t.identity)
             WHEN t.type IN ('function', 'procedure', 'view', 'trigger', 'table constraint') AND (p.type IS NOT NULL OR t.type IN ('trigger', 'table constraint'))
                THEN CASE WHEN t.type = 'table constraint' AND p.type IS NOT NULL THEN regexp_replace(t.identity, '^(.*) on (.*)$', 'ALTER TABLE \2 DROP CONSTRAINT \1; ') ELSE '' END
                     || CASE WHEN t.type = 'view' AND strpos(s.definition, ' WITH (') = 0 THEN format('ALTER VIEW %s RESET (security_invoker, security_barrier, check_option); ', t.identity) ELSE '' END

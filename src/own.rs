@@ -34,7 +34,8 @@ pub struct Told<'a> {
 pub fn tell(told: Told<'_>) -> Result<()> {
     let (action, resource_type, name) =
         (Text::new(told.action.as_bytes()), Text::new(told.resource_type.as_bytes()), Text::new(told.name));
-    let (before, after) = (told.before.and_then(session::jsonb_object), told.after.and_then(session::jsonb_object));
+    let (before, after) =
+        (told.before.and_then(session::jsonb_object), told.after.and_then(session::jsonb_object));
     let reason = told.reason.map(|reason| Map::from_iter([("reason".to_owned(), reason.into())]));
     let reason = reason.and_then(session::jsonb_object);
     let metadata = reason.map(|reason| actor::current().metadata_with(&reason));

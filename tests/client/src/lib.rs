@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 pub mod admins;
 pub mod docs;
+pub mod health;
 pub mod matrix;
 
 pub use postgres::error::SqlState;

@@ -1,43 +1,11 @@
 //! audit.health() tells each problem, and its remedy ends it.
 
-use std::collections::BTreeSet;
 use std::process::Command;
 
 use audit_client_tests::docs::blocks;
+use audit_client_tests::health::{Case, cause_and_cure, healthy, told};
 use audit_client_tests::{Cluster, SqlState, refused, root, texts};
 use postgres::Client;
-
-/// A cluster in which all is well, with what the problems are made of.
-fn healthy(name: &str) -> (Cluster, Client) {
-    let cluster = Cluster::temporary_with(name, "session_preload_libraries = 'audit'");
-    let mut dba = cluster.connect("postgres", "postgres");
-    dba.batch_execute(
-        "CREATE EXTENSION audit;
-         CREATE ROLE monitor LOGIN IN ROLE pg_monitor;
-         CREATE ROLE plain LOGIN;
-         CREATE ROLE \"odd \"\"role\" LOGIN IN ROLE audit_reader;
-         CREATE SCHEMA \"App\";
-         CREATE TABLE \"App\".\"thi'ng\" (id int PRIMARY KEY, name text);
-         SELECT audit.track('\"App\".\"thi''ng\"', 'thing', mask => '{name}', actions => '{\"update\": \"thing.renamed\"}');
-         CREATE TABLE copied (id int PRIMARY KEY);
-         SELECT audit.track('copied', 'copied', on_replica => true);
-         CREATE TABLE parted (id int PRIMARY KEY) PARTITION BY RANGE (id);
-         CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (10);
-         SELECT audit.track('parted', 'parted');",
-    )
-    .unwrap();
-    // In a transaction of its own, so that the log's months commit.
-    dba.batch_execute("CALL audit.maintain()").unwrap();
-    (cluster, dba)
-}
-
-/// What a member of pg_monitor is told: severity, object, problem, remedy.
-fn told(cluster: &Cluster) -> Vec<[String; 4]> {
-    // A new session, as monitoring has: settings of databases and roles hold for it.
-    let mut monitor = cluster.connect("postgres", "monitor");
-    let rows = monitor.query("SELECT * FROM audit.health()", &[]).unwrap();
-    rows.iter().map(|row| [0, 1, 2, 3].map(|at| row.get(at))).collect()
-}
 
 #[test]
 fn each_problem_is_told_and_its_remedy_ends_it() {
@@ -48,7 +16,7 @@ fn each_problem_is_told_and_its_remedy_ends_it() {
         texts(&mut dba, "SELECT to_char(now() + interval '2 months', '\"audit.event_\"YYYY_MM')").remove(0);
     let thing = r#""App"."thi'ng""#;
     let row = r#"trigger "!audit_row" on "#;
-    let cases: Vec<(String, &str, String, &str)> = vec![
+    let cases: Vec<Case<'_>> = vec![
         // Triggers of tracked tables.
         (format!("ALTER TABLE {thing} DISABLE TRIGGER \"!audit_row\""), "error", format!("{row}{thing}"), "disabled"),
         (format!("ALTER TABLE {thing} ENABLE REPLICA TRIGGER \"!audit_row\""), "error", format!("{row}{thing}"), "replicated rows only"),
@@ -133,33 +101,16 @@ fn each_problem_is_told_and_its_remedy_ends_it() {
             dba.batch_execute("DROP VIEW shown_2").unwrap();
             continue;
         }
-        let mut hand = cluster.connect("postgres", "postgres");
-        hand.batch_execute(&cause).unwrap_or_else(|error| panic!("{cause}: {error:?}"));
-        let rows = told(&cluster);
-        let found = rows.iter().find(|row| row[1] == object && row[2].contains(problem));
-        let found = found.unwrap_or_else(|| panic!("{cause}: {object}: {problem} is not among {rows:#?}"));
-        assert_eq!(found[0], severity, "{cause}");
-        // What the problem was made of, besides.
-        let remedy = match &*object {
-            "materialized view public.held" => "DROP MATERIALIZED VIEW held".into(),
-            "view public.shown" => format!("{}; DROP VIEW shown", found[3].trim_end_matches(';')),
-            _ => rows
-                .iter()
-                .map(|row| &*row[3])
-                .collect::<BTreeSet<_>>()
-                .into_iter()
-                .collect::<Vec<_>>()
-                .join("; "),
+        let also = match &*object.clone() {
+            "materialized view public.held" => "DROP MATERIALIZED VIEW held",
+            "view public.shown" => "DROP VIEW shown",
+            _ if cause.contains("SUBSCRIPTION") => {
+                r#"ALTER SUBSCRIPTION s SET (slot_name = NONE); DROP SUBSCRIPTION s;
+                   SELECT audit.track('"App"."thi''ng"', 'thing', mask => '{name}', actions => '{"update": "thing.renamed"}')"#
+            }
+            _ => "",
         };
-        let mut cure = cluster.connect("postgres", "postgres");
-        cure.batch_execute(&remedy).unwrap_or_else(|error| panic!("{object}: {remedy}: {error:?}"));
-        let clean = "ALTER SUBSCRIPTION s SET (slot_name = NONE); DROP SUBSCRIPTION s";
-        if cause.contains("SUBSCRIPTION") {
-            cure.batch_execute(clean).unwrap();
-            cure.batch_execute(r#"SELECT audit.track('"App"."thi''ng"', 'thing', mask => '{name}', actions => '{"update": "thing.renamed"}')"#).unwrap();
-        }
-        let rows = told(&cluster);
-        assert!(rows.is_empty(), "{cause}: {remedy} leaves {rows:#?}");
+        cause_and_cure(&cluster, &(cause, severity, object, problem), also);
     }
 }
 
