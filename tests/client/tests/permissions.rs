@@ -309,8 +309,9 @@ fn the_readme_says_what_the_table_does() {
             said.push(name.to_owned());
         }
     }
-    // Nothing that somebody may use is missing, but what others call: the policy's functions, and a trigger's.
-    let inner = ["capture", "readable_", "is_readable_pair", "pattern_low", "pattern_high"];
+    // Nothing that somebody may use is missing, but what others call: the policy's functions, a trigger's and a view's.
+    let inner =
+        ["capture", "readable_", "is_readable_pair", "pattern_low", "pattern_high", "trigger_settings"];
     for (heading, row) in table.operations() {
         let (kind, name) = heading.split_once(' ').unwrap_or_default();
         let name = name.split('(').next().unwrap_or_default();
