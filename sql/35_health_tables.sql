@@ -15,7 +15,7 @@ capture AS MATERIALIZED (
     SELECT t.tgrelid, t.tgname, t.tgenabled, t.tgparentid, t.tgargs, t.tgtype,
            t.tgqual IS NULL AND t.tgattr = '' AS is_for_all
     FROM pg_trigger t
-    WHERE t.tgfoid = 'audit.capture()'::regprocedure
+    WHERE t.tgfoid = to_regprocedure('audit.capture()')
       AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = t.tgrelid AND c.relnamespace = 'audit'::regnamespace)
 ),
 -- What the log says of a table's tracking, and said last.

@@ -73,7 +73,7 @@ FROM guard g
 JOIN relation r ON r.oid = g.oid
 LEFT JOIN pg_trigger x ON x.tgrelid = g.oid AND x.tgname = g.name
 CROSS JOIN LATERAL (SELECT x.tgtype IS NOT DISTINCT FROM g.type AND x.tgqual IS NULL AND x.tgattr = ''
-                           AND x.tgfoid = 'audit.guard()'::regprocedure) AS w (is_meant)
+                           AND x.tgfoid IS NOT DISTINCT FROM to_regprocedure('audit.guard()')) AS w (is_meant)
 WHERE x.tgenabled IS DISTINCT FROM 'A' OR NOT w.is_meant
 
 -- What else could change what is written, or lead around the guards.
@@ -128,7 +128,7 @@ FROM relation r
 CROSS JOIN LATERAL (SELECT CASE WHEN r.relname ~ '^event_\d{4}_(0[1-9]|1[0-2])$' THEN to_date(substr(r.relname, 7), 'YYYY_MM') END::timestamp) AS m (first)
 WHERE r.relkind IN ('r', 'p') AND r.oid NOT IN (SELECT l.oid FROM log l)
   AND (m.first IS NOT NULL AND r.relnamespace = 'audit'::regnamespace
-       OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = r.oid AND t.tgfoid = 'audit.guard()'::regprocedure))
+       OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = r.oid AND t.tgfoid = to_regprocedure('audit.guard()')))
 UNION ALL
 SELECT 'warning', 'table ' || r.name, 'its detaching was interrupted: its events are no longer shown',
        format('SET audit.allow_destruction = on; ALTER TABLE audit.event DETACH PARTITION %s FINALIZE; '

@@ -67,6 +67,11 @@ $parts$;
 COMMENT ON FUNCTION audit.parts() IS
 'What the extension consists of, and how each part is made as PostgreSQL prints it now; audit.as_installed has it as CREATE EXTENSION left it';
 
+-- Declared here, for grants, and given its rows by the last script.
+CREATE FUNCTION audit.as_installed() RETURNS TABLE (type text, identity text, definition text)
+    LANGUAGE sql IMMUTABLE AS $$ SELECT NULL::text, NULL::text, NULL::text $$;
+COMMENT ON FUNCTION audit.as_installed() IS 'What the extension consists of, as CREATE EXTENSION made it: what audit.parts returned then';
+
 CREATE FUNCTION audit.health_of_extension()
     RETURNS TABLE (severity text, object text, problem text, remedy text)
     LANGUAGE sql STABLE ROWS 10 SET search_path = pg_catalog, pg_temp
@@ -83,6 +88,16 @@ extension AS (
 ),
 installed AS MATERIALIZED (SELECT s.* FROM audit.as_installed() s WHERE s.type <> 'event trigger'),
 part AS MATERIALIZED (SELECT s.* FROM audit.parts() s WHERE s.type <> 'event trigger'),
+-- Functions under another name: what is behind AS tells them, a symbol of the library or a body.
+renamed AS MATERIALIZED (
+    SELECT p.identity, s.identity AS meant,
+           format('ALTER %s %s RENAME TO %s;', upper(p.type), p.identity, regexp_replace(s.identity, '^audit\.|\(.*$', '', 'g')) AS remedy
+    FROM part p
+    JOIN installed s ON s.type = p.type AND split_part(s.definition, E'\nAS ', 2) = split_part(p.definition, E'\nAS ', 2)
+                    AND substr(s.identity, strpos(s.identity, '(')) = substr(p.identity, strpos(p.identity, '('))
+    WHERE p.type IN ('function', 'procedure') AND p.identity LIKE 'audit.%'
+      AND p.identity NOT IN (SELECT x.identity FROM installed x) AND s.identity NOT IN (SELECT x.identity FROM part x)
+),
 -- Objects with owners and rights: the extension's, and the months of the log, which are its own although no members.
 owned AS MATERIALIZED (
     SELECT d.classid, d.objid, true AS is_member
@@ -149,7 +164,7 @@ WHERE x.evtname IS DISTINCT FROM g.name OR x.evtenabled <> 'A' OR x.evttags IS N
 UNION ALL
 SELECT CASE WHEN p.type IS NULL OR s.type IS NOT NULL OR p.type IN ('trigger', 'rule', 'policy', 'table constraint') THEN 'error' ELSE 'warning' END,
        t.type || ' ' || t.identity,
-       CASE WHEN p.type IS NULL THEN 'missing: ' WHEN s.type IS NULL THEN 'added: ' ELSE 'altered: ' END
+       CASE WHEN n.identity IS NOT NULL THEN format('is %s now: ', n.identity) WHEN p.type IS NULL THEN 'missing: ' WHEN s.type IS NULL THEN 'added: ' ELSE 'altered: ' END
        || CASE t.type WHEN 'policy' THEN 'others than admins may read, or admins may not'
                       WHEN 'table' THEN CASE WHEN s.definition || ', without row-level security' = p.definition
                                              THEN 'row-level security is off: whoever may select from it reads the rows of all tenants'
@@ -157,7 +172,8 @@ SELECT CASE WHEN p.type IS NULL OR s.type IS NOT NULL OR p.type IN ('trigger', '
                       WHEN 'trigger' THEN 'changes of who may read can leave no event, or another one'
                       WHEN 'rule' THEN 'changes of who may read can go elsewhere' WHEN 'table constraint' THEN 'what can be granted is not what was meant'
                       ELSE CASE WHEN s.type IS NULL THEN 'it came into the extension later' ELSE 'it is not as CREATE EXTENSION made it' END END,
-       CASE WHEN s.type IS NULL THEN
+       CASE WHEN n.identity IS NOT NULL THEN n.remedy
+            WHEN s.type IS NULL THEN
                CASE t.type WHEN 'table constraint' THEN regexp_replace(t.identity, '^(.*) on (.*)$', 'ALTER TABLE \2 DROP CONSTRAINT \1;')
                            WHEN 'policy' THEN format('DROP POLICY %s;', t.identity) WHEN 'trigger' THEN format('DROP TRIGGER %s;', t.identity)
                            WHEN 'rule' THEN format('DROP RULE %s;', t.identity)
@@ -175,7 +191,9 @@ SELECT CASE WHEN p.type IS NULL OR s.type IS NOT NULL OR p.type IN ('trigger', '
 FROM part p
 FULL JOIN installed s ON s.type = p.type AND s.identity = p.identity
 CROSS JOIN LATERAL (SELECT COALESCE(s.type, p.type), COALESCE(s.identity, p.identity)) AS t (type, identity)
-WHERE p.type IS NULL OR s.type IS NULL OR p.definition IS DISTINCT FROM s.definition
+LEFT JOIN renamed n ON n.meant = s.identity AND p.type IS NULL
+WHERE (p.type IS NULL OR s.type IS NULL OR p.definition IS DISTINCT FROM s.definition)
+  AND NOT (s.type IS NULL AND t.identity IN (SELECT x.identity FROM renamed x))
 
 -- Owners can do with their objects what the guards keep others from.
 UNION ALL

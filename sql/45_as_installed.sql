@@ -1,9 +1,5 @@
 -- The last script: how everything is now, so that audit.health can tell what becomes another.
 
-CREATE FUNCTION audit.as_installed() RETURNS TABLE (type text, identity text, definition text)
-    LANGUAGE sql IMMUTABLE AS $$ SELECT NULL::text, NULL::text, NULL::text $$;
-REVOKE ALL ON FUNCTION audit.as_installed() FROM PUBLIC;
-COMMENT ON FUNCTION audit.as_installed() IS 'What the extension consists of, as CREATE EXTENSION made it: what audit.parts returned then';
 DO $$
 BEGIN
     EXECUTE format('CREATE OR REPLACE FUNCTION audit.as_installed() RETURNS TABLE (type text, identity text, definition text)

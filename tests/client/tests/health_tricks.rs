@@ -144,6 +144,12 @@ fn the_extensions_own_objects_are_told() {
             "CREATE FUNCTION mine() RETURNS int LANGUAGE sql RETURN 1; ALTER EXTENSION audit ADD FUNCTION mine()".into(),
             "warning", "function public.mine()".into(), "added",
         ),
+        (
+            unseen("ALTER FUNCTION audit.guard() RENAME TO keeper"),
+            "error",
+            "function audit.guard()".into(),
+            "is audit.keeper() now",
+        ),
         ("ALTER EVENT TRIGGER audit_follow_ddl RENAME TO other".into(), "error", "event trigger audit_follow_ddl".into(), "has the name other"),
         (
             "SET audit.allow_destruction = on; ALTER EXTENSION audit DROP EVENT TRIGGER audit_before_rewrite; DROP EVENT TRIGGER audit_before_rewrite".into(),
