@@ -12,7 +12,7 @@ relation AS NOT MATERIALIZED (
 ),
 -- The tables of rights are tracked for ever: audit.health_of_extension looks after them.
 capture AS MATERIALIZED (
-    SELECT t.tgrelid, t.tgname, t.tgenabled, t.tgparentid, t.tgargs, t.tgtype,
+    SELECT t.tgrelid, t.tgname, t.tgenabled, t.tgparentid, audit.trigger_settings(t.tgargs) AS settings, t.tgtype,
            t.tgqual IS NULL AND t.tgattr = '' AS is_for_all
     FROM pg_trigger t
     WHERE t.tgfoid = to_regprocedure('audit.capture()')
@@ -31,7 +31,7 @@ last AS (
 ),
 -- Where the row trigger is gone, that of TRUNCATE still tells the settings; where both are, the log does.
 root (oid, settings, is_tracked) AS MATERIALIZED (
-    SELECT t.tgrelid, audit.trigger_settings(t.tgargs), true
+    SELECT t.tgrelid, t.settings, true
     FROM capture t
     WHERE t.tgparentid = 0
       AND (t.tgname = '!audit_row'
@@ -45,15 +45,20 @@ root (oid, settings, is_tracked) AS MATERIALIZED (
       AND r.relnamespace <> 'audit'::regnamespace
       AND NOT EXISTS (SELECT FROM capture t WHERE t.tgrelid = r.oid)
 ),
+-- Meant are the settings that the log told last, which a trigger made while the event triggers were off has not.
 tracked AS MATERIALIZED (
-    SELECT r.oid, r.name, r.relkind, r.relnamespace, o.settings, o.is_tracked, COALESCE((o.settings ->> 'on_replica')::boolean, false) AS on_replica,
-           format('SELECT audit.track(%L, %L', r.name, COALESCE(o.settings ->> 'resource_type', 'resource'))
-           || COALESCE((SELECT string_agg(format(', %s => %L', k.key, ARRAY(SELECT jsonb_array_elements_text(o.settings -> k.key))::text), '')
-                        FROM unnest(ARRAY['resource_id', 'exclude', 'mask', 'personal']) AS k (key) WHERE o.settings ? k.key), '')
-           || COALESCE((SELECT string_agg(format(', %s => %L', k.key, o.settings ->> k.key), '')
-                        FROM unnest(ARRAY['organisation_id', 'project_id', 'actions']) AS k (key) WHERE o.settings ? k.key), '') AS command
+    SELECT r.oid, r.name, r.relkind, r.relnamespace, o.settings, m.settings AS meant, o.is_tracked,
+           COALESCE((m.settings ->> 'on_replica')::boolean, false) AS on_replica,
+           format('SELECT audit.track(%L, %L', r.name, COALESCE(m.settings ->> 'resource_type', 'resource'))
+           || COALESCE((SELECT string_agg(format(', %s => %L', k.key, ARRAY(SELECT jsonb_array_elements_text(m.settings -> k.key))::text), '')
+                        FROM unnest(ARRAY['resource_id', 'exclude', 'mask', 'personal']) AS k (key) WHERE m.settings ? k.key), '')
+           || COALESCE((SELECT string_agg(format(', %s => %L', k.key, m.settings ->> k.key), '')
+                        FROM unnest(ARRAY['organisation_id', 'project_id', 'actions']) AS k (key) WHERE m.settings ? k.key), '')
+           || CASE WHEN (m.settings ->> 'on_replica')::boolean THEN ', on_replica => true);' ELSE ');' END AS command
     FROM root o
     JOIN relation r ON r.oid = o.oid
+    LEFT JOIN last e ON e.resource_id = r.name AND e.action <> 'audit.tracking.disabled'
+    CROSS JOIN LATERAL (SELECT COALESCE(e.after_state, o.settings)) AS m (settings)
 ),
 tree (root, oid) AS (
     SELECT t.oid, t.oid FROM tracked t WHERE t.is_tracked
@@ -90,11 +95,16 @@ unseen AS MATERIALIZED (
 )
 
 -- Triggers of tracked tables: missing, disabled, or firing for the wrong rows.
-SELECT CASE WHEN x.tgenabled = 'A' AND w.is_meant THEN 'warning' ELSE 'error' END,
+SELECT CASE WHEN x.tgenabled = 'A' AND w.is_meant AND w.is_told THEN 'warning' ELSE 'error' END,
        format('trigger %I on %s', k.name, r.name),
        CASE WHEN x.tgenabled IS NULL AND r.relkind = 'f' THEN 'a foreign table can have no such trigger: ' || k.loss
             WHEN x.tgenabled IS NULL THEN 'missing: ' || k.loss
             WHEN NOT w.is_meant THEN 'replaced by one that fires at other times, for other columns or under a condition; otherwise, ' || k.loss
+            WHEN NOT w.is_told AND x.settings IS NULL THEN 'its settings are damaged: writes fail'
+            WHEN NOT w.is_told THEN
+                (SELECT 'has other settings than the log told last: ' || string_agg(s.key, ', ' ORDER BY s.key)
+                 FROM (SELECT jsonb_object_keys(x.settings) UNION SELECT jsonb_object_keys(t.meant)) AS s (key)
+                 WHERE x.settings -> s.key IS DISTINCT FROM t.meant -> s.key)
             WHEN x.tgenabled = 'D' THEN 'disabled: ' || k.loss
             WHEN x.tgenabled = 'R' THEN 'enabled for replicated rows only; of all others, ' || k.loss
             WHEN x.tgenabled = 'A' THEN 'enabled for replicated rows, too, though on_replica is off: they leave events here and at their origin'
@@ -102,7 +112,7 @@ SELECT CASE WHEN x.tgenabled = 'A' AND w.is_meant THEN 'warning' ELSE 'error' EN
        CASE WHEN x.tgenabled IS NULL AND r.relkind = 'f'
             THEN format('ALTER TABLE %s DETACH PARTITION %s;', (SELECT p.name FROM pg_inherits i JOIN relation p ON p.oid = i.inhparent
                                                                 WHERE i.inhrelid = r.oid), r.name)
-            WHEN x.tgenabled IS NULL OR NOT w.is_meant THEN t.command || CASE WHEN t.on_replica THEN ', on_replica => true);' ELSE ');' END
+            WHEN x.tgenabled IS NULL OR NOT w.is_meant OR NOT w.is_told THEN t.command
             ELSE format('ALTER TABLE %s ENABLE%s TRIGGER %I;', r.name, CASE WHEN t.on_replica THEN ' ALWAYS' ELSE '' END, k.name) END
 FROM tree b
 JOIN tracked t ON t.oid = b.root AND t.settings IS NOT NULL
@@ -113,18 +123,19 @@ CROSS JOIN LATERAL (VALUES
     ('!audit_end', 16, r.relkind = 'p', 'a row that an UPDATE moves and another trigger swallows leaves no event')
 ) AS k (name, type, is_wanted, loss)
 LEFT JOIN capture x ON x.tgrelid = b.oid AND x.tgname = k.name
-CROSS JOIN LATERAL (SELECT x.tgtype = k.type AND x.is_for_all) AS w (is_meant)
-WHERE k.is_wanted AND (x.tgenabled IS DISTINCT FROM CASE WHEN t.on_replica THEN 'A' ELSE 'O' END::"char" OR NOT w.is_meant)
+CROSS JOIN LATERAL (SELECT x.tgtype = k.type AND x.is_for_all, k.name = '!audit_end' OR x.settings IS NOT DISTINCT FROM t.meant) AS w (is_meant, is_told)
+WHERE k.is_wanted
+  AND (x.tgenabled IS DISTINCT FROM CASE WHEN t.on_replica THEN 'A' ELSE 'O' END::"char" OR NOT w.is_meant OR NOT w.is_told)
 
 UNION ALL
 SELECT 'error', 'table ' || t.name, 'the settings in its trigger are damaged: writes fail',
-       t.command || '); -- and its other settings, which the log has: audit.tracking.enabled or .changed of ' || t.name
+       t.command || CASE WHEN t.meant IS NULL THEN ' -- and its other settings, which nothing tells any more' ELSE '' END
 FROM tracked t
 WHERE t.settings IS NULL
 
 UNION ALL
 SELECT 'error', 'table ' || t.name, 'not tracked, though the log has no event that ended it: its changes leave no event',
-       t.command || CASE WHEN t.on_replica THEN ', on_replica => true);' ELSE ');' END
+       t.command
 FROM tracked t
 WHERE NOT t.is_tracked AND t.oid NOT IN (SELECT b.oid FROM tree b)
 
@@ -132,7 +143,7 @@ WHERE NOT t.is_tracked AND t.oid NOT IN (SELECT b.oid FROM tree b)
 UNION ALL
 SELECT DISTINCT 'warning', 'table ' || t.name,
        format('target of subscription %I, but not tracked with on_replica: rows that it applies leave no event', s.subname),
-       t.command || ', on_replica => true);'
+       regexp_replace(t.command, '\);$', ', on_replica => true);')
 FROM tracked t
 JOIN tree b ON b.root = t.oid
 JOIN pg_subscription_rel l ON l.srrelid = b.oid

@@ -11,7 +11,7 @@ use crate::pg::query::{self, Found, Parameter};
 use crate::pg::scope::as_extension_owner;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::trigger_scan::{self, Stored};
-use crate::tracking::Tracking;
+use crate::tracking::{Kind, Tracking};
 
 /// What the trail is made of.
 #[derive(Clone, Copy)]
@@ -245,6 +245,12 @@ impl<'a> State<'a> {
     /// The triggers that track a table.
     pub fn tracking_of(&self, table: pg_sys::Oid) -> impl Iterator<Item = &Trigger> {
         self.triggers_of(table).filter(|trigger| !trigger.is_guard)
+    }
+
+    /// The settings of a table: its row trigger's, or without one that of TRUNCATE's. `None` where they are damaged.
+    pub fn settings_of(&self, table: pg_sys::Oid) -> Option<Tracking> {
+        let of = |kind: Kind| self.tracking_of(table).find(|trigger| trigger.name() == kind.name());
+        of(Kind::Row).or_else(|| of(Kind::Truncate))?.tracking()
     }
 
     /// A table's qualified name, in the database's encoding; `None` if it is not there.

@@ -9,13 +9,24 @@ use crate::pg::ddl_command::Detached;
 use crate::tracking::{Tracking, triggers_of};
 use crate::trail_state::{Column, State, Trigger};
 
-/// Leaves the event of a table's tracking.
+/// Leaves the event of a table's tracking, whose settings are as they were.
 pub fn tell_of(name: &[u8], settings: &Tracking, action: &'static str, reason: String) -> Result<()> {
-    let shown = || Some(settings.shown());
+    tell_settings(name, (Some(settings), Some(settings)), action, reason)
+}
+
+/// Leaves the event of a table's tracking. `settings`: as they were and as they are, nothing where damaged.
+fn tell_settings(
+    name: &[u8],
+    settings: (Option<&Tracking>, Option<&Tracking>),
+    action: &'static str,
+    reason: String,
+) -> Result<()> {
+    let (was, is) = settings;
+    let shown = |settings: Option<&Tracking>| settings.map(Tracking::shown);
     let (before, after) = match action {
-        "audit.tracking.enabled" => (None, shown()),
-        "audit.tracking.disabled" => (shown(), None),
-        _ => (shown(), shown()),
+        "audit.tracking.enabled" => (None, shown(is.or(was))),
+        "audit.tracking.disabled" => (shown(was.or(is)), None),
+        _ => (shown(was), shown(is)),
     };
     own::tell(Told { action, resource_type: "table", name, before, after, reason: Some(reason) })
 }
@@ -61,7 +72,7 @@ pub fn tell(before: &State, after: &State, renames: bool, makes_triggers: bool) 
 /// Tells of tables that began or ceased to inherit from a tracked one: their rows, which are its rows too, came or went without
 /// an event.
 fn tell_children(table: pg_sys::Oid, before: &State, after: &State) -> Result<()> {
-    let Some(settings) = after.tracking_of(table).find_map(Trigger::tracking) else { return Ok(()) };
+    let Some(settings) = after.settings_of(table) else { return Ok(()) };
     for (what, children) in [
         ("inherits from it now", after.children.difference(&before.children)),
         ("inherits from it no more", before.children.difference(&after.children)),
@@ -80,7 +91,10 @@ fn tell_children(table: pg_sys::Oid, before: &State, after: &State) -> Result<()
 /// Tells of a tracked table's columns that went, have other names or came with a value for each row: what its rows hold is
 /// another without an event of theirs.
 pub fn tell_columns(table: pg_sys::Oid, before: &State, after: &State) -> Result<()> {
-    let Some(settings) = before.tracking_of(table).find_map(Trigger::tracking) else { return Ok(()) };
+    // Settings that named a column by its old name were told to name it by its new one.
+    let Some(settings) = after.settings_of(table).or_else(|| before.settings_of(table)) else {
+        return Ok(());
+    };
     let (was, is) = (before.columns_of(table), after.columns_of(table));
     let same = |columns: &'_ [Column], column: &Column| {
         columns.iter().position(|other| other.number == column.number)
@@ -125,11 +139,11 @@ struct Table<'a> {
 
 impl Table<'_> {
     fn tell(&self) -> Result<()> {
-        let (was, is) = (self.before.tracking_of(self.table), self.after.tracking_of(self.table));
-        let Some(settings) = was.chain(is).find_map(Trigger::tracking) else { return Ok(()) };
+        let settings = (self.before.settings_of(self.table), self.after.settings_of(self.table));
+        let settings = (settings.0.as_ref(), settings.1.as_ref());
         // Made by this very command, it has nobody to tell it from.
         let Some(old_name) = self.before.name_of(self.table) else { return Ok(()) };
-        let told = |action, name: &[u8], reason| tell_of(name, &settings, action, reason);
+        let told = |action, name: &[u8], reason| tell_settings(name, settings, action, reason);
         let Some(new_name) = self.after.name_of(self.table) else {
             return told("audit.tracking.disabled", &old_name, "the table was dropped".into());
         };

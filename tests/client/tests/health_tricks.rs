@@ -25,6 +25,36 @@ fn tracked_tables_are_told() {
     let settings = r#"{"resource_type": "thing", "mask": ["name"]}"#;
     for (cause, severity, object, problem, also) in [
         (unseen(&trigger("WHEN (pg_trigger_depth() = 7)", settings)), "error", &row, "under a condition", ""),
+        (
+            unseen(&trigger(
+                "",
+                r#"{"resource_type": "thing", "mask": ["name"], "actions": {"delete": null}}"#,
+            )),
+            "error",
+            &row,
+            "other settings than the log told last: actions",
+            "",
+        ),
+        (
+            unseen(&format!(
+                "CREATE OR REPLACE TRIGGER \"!audit_truncate\" AFTER TRUNCATE ON parted_1
+                 EXECUTE FUNCTION audit.capture('{}')",
+                r#"{"resource_type": "parted", "actions": {"truncate": null}}"#
+            )),
+            "error",
+            &"trigger \"!audit_truncate\" on public.parted_1".to_owned(),
+            "other settings than the log told last: actions",
+            "",
+        ),
+        (
+            unseen(
+                "CREATE OR REPLACE TRIGGER \"!audit_truncate\" AFTER TRUNCATE ON parted EXECUTE FUNCTION audit.capture('oops')",
+            ),
+            "error",
+            &"trigger \"!audit_truncate\" on public.parted".to_owned(),
+            "damaged",
+            "",
+        ),
         (unseen(&trigger("", "oops")), "error", &table, "damaged", ""),
         (unseen(&trigger("", r#"{"resource_type": 7}"#)), "error", &table, "damaged", ""),
         (
@@ -45,6 +75,35 @@ fn tracked_tables_are_told() {
         ),
     ] {
         cause_and_cure(&cluster, &(cause, severity, object.clone(), problem), also);
+    }
+}
+
+/// Commands that give tables other settings, columns or names, each of which the log tells.
+#[test]
+fn what_the_log_tells_is_no_problem() {
+    let (cluster, mut dba) = healthy("health_told");
+    let all = "AFTER INSERT OR UPDATE OR DELETE ON thing FOR EACH ROW EXECUTE FUNCTION audit.capture";
+    for command in [
+        "ALTER TABLE \"App\".\"thi'ng\" RENAME TO thing; ALTER TABLE \"App\".thing SET SCHEMA public",
+        "ALTER TABLE thing RENAME name TO label",
+        "ALTER TABLE thing ADD secret text DEFAULT 'x', ADD hidden text DEFAULT 'x'",
+        "SELECT audit.track('thing', 'thing', mask => '{label}', exclude => '{secret,hidden}', actions => '{\"update\": \"thing.renamed\"}')",
+        "ALTER TABLE thing RENAME secret TO api_key; ALTER TABLE thing ALTER label TYPE varchar(9)",
+        "ALTER TABLE thing RENAME id TO number; ALTER TABLE thing DROP hidden",
+        &format!("CREATE OR REPLACE TRIGGER \"!audit_row\" {all}('{{\"resource_type\": \"thing\", \"mask\": [\"api_key\"]}}');
+                  CREATE OR REPLACE TRIGGER \"!audit_truncate\" AFTER TRUNCATE ON thing
+                  EXECUTE FUNCTION audit.capture('{{\"resource_type\": \"thing\", \"mask\": [\"api_key\"]}}')"),
+        "ALTER TABLE thing RENAME api_key TO key; ALTER TABLE thing DISABLE TRIGGER ALL; ALTER TABLE thing ENABLE TRIGGER ALL",
+        "SELECT audit.untrack('thing'); SELECT audit.track('thing', 'it', actions => '{\"insert\": null}')",
+        "ALTER TABLE copied RENAME TO \"Copied\"; SELECT audit.track('\"Copied\"', 'copied', resource_id => '{id}', on_replica => true)",
+        "CREATE SCHEMA other; ALTER TABLE parted SET SCHEMA other; ALTER SCHEMA other RENAME TO another",
+        "ALTER TABLE another.parted ADD note text; SELECT audit.track('another.parted', 'parted', exclude => '{note}'); ALTER TABLE another.parted RENAME note TO hint",
+        "ALTER TABLE another.parted DETACH PARTITION parted_1; SELECT audit.track('parted_1', 'part'); ALTER TABLE parted_1 RENAME hint TO note",
+        "DROP TABLE thing; CREATE TABLE thing (id int PRIMARY KEY); SELECT audit.track('thing', 'another')",
+    ] {
+        dba.batch_execute(command).unwrap_or_else(|error| panic!("{command}: {error:?}"));
+        let problems = told(&cluster);
+        assert!(problems.is_empty(), "{command}: {problems:#?}");
     }
 }
 

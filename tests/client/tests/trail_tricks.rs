@@ -157,6 +157,15 @@ fn a_trigger_that_is_another_under_its_name_is_told() {
         dba.batch_execute(&command).unwrap();
         assert_eq!(told(&mut dba, &mut seen), expected, "{command}");
     }
+    // Settings are told as they were and as they are.
+    assert_eq!(
+        texts(
+            &mut dba,
+            "SELECT concat(before_state ? 'actions', ' ', after_state -> 'actions') FROM audit.event
+             WHERE action = 'audit.tracking.changed' AND resource_id = 'app.thing' ORDER BY event_id DESC LIMIT 1"
+        ),
+        [r#"f {"delete": null, "insert": null, "update": null}"#]
+    );
 }
 
 #[test]
