@@ -203,10 +203,6 @@ FROM object o
 CROSS JOIN extension e
 JOIN pg_authid w ON w.oid = o.owner
 WHERE o.owner <> e.extowner
-UNION ALL
-SELECT 'error', format('role %I', o.rolname), 'owns the extension, but is no superuser: its guards, and this function, work no more as they should',
-       format('ALTER ROLE %I SUPERUSER;', o.rolname)
-FROM extension e JOIN pg_authid o ON o.oid = e.extowner WHERE NOT o.rolsuper
 
 -- Rights that the extension did not give, and those that it gave and somebody took. What every audit_reader may do is
 -- worth a look in others.

@@ -7,11 +7,17 @@ CREATE FUNCTION audit.health(not_seen_for interval DEFAULT interval '90 days')
     LANGUAGE sql STABLE SECURITY DEFINER ROWS 10
     SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET jit = off
 AS $health$
+-- The parts read what only a superuser may.
+WITH owner AS MATERIALIZED (SELECT r.rolname, r.rolsuper FROM pg_roles r WHERE r.rolname = current_user)
 SELECT f.severity, f.object, f.problem, f.remedy
-FROM (SELECT * FROM audit.health_of_tables(not_seen_for)
-      UNION ALL SELECT * FROM audit.health_of_log()
-      UNION ALL SELECT * FROM audit.health_of_extension()
-      UNION ALL SELECT * FROM audit.health_of_roles()) f
+FROM (SELECT * FROM audit.health_of_tables(not_seen_for) WHERE (SELECT o.rolsuper FROM owner o)
+      UNION ALL SELECT * FROM audit.health_of_log() WHERE (SELECT o.rolsuper FROM owner o)
+      UNION ALL SELECT * FROM audit.health_of_extension() WHERE (SELECT o.rolsuper FROM owner o)
+      UNION ALL SELECT * FROM audit.health_of_roles() WHERE (SELECT o.rolsuper FROM owner o)
+      UNION ALL SELECT 'error', format('role %I', o.rolname),
+                       'owns the extension, but is no superuser: its guards work no more as they should, and this function tells nothing else',
+                       format('ALTER ROLE %I SUPERUSER;', o.rolname)
+      FROM owner o WHERE NOT o.rolsuper) f
 ORDER BY array_position('{error,warning,info}', f.severity), f.object COLLATE "C", f.problem COLLATE "C"
 $health$;
 COMMENT ON FUNCTION audit.health(interval) IS

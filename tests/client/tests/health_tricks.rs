@@ -272,6 +272,20 @@ fn roles_and_settings_are_told() {
 }
 
 #[test]
+fn an_owner_who_is_no_superuser_any_more_is_told() {
+    let cluster = Cluster::temporary_with("health_owner", "session_preload_libraries = 'audit'");
+    let mut dba = cluster.connect("postgres", "postgres");
+    dba.batch_execute(
+        "CREATE ROLE monitor LOGIN IN ROLE pg_monitor; CREATE ROLE \"Boss\" SUPERUSER;
+         SET ROLE \"Boss\"; CREATE EXTENSION audit; RESET ROLE; CALL audit.maintain()",
+    )
+    .unwrap();
+    let case = |how: &str| format!("ALTER ROLE \"Boss\" {how}");
+    let problem = "owns the extension, but is no superuser";
+    cause_and_cure(&cluster, &(case("NOSUPERUSER"), "error", "role \"Boss\"".into(), problem), "");
+}
+
+#[test]
 fn months_are_told_by_their_bounds() {
     let cluster = Cluster::temporary_with(
         "health_months",
