@@ -10,7 +10,10 @@ use pgrx::prelude::*;
 use crate::error::{Error, Result};
 use crate::months::{self, Missing};
 use crate::pg::command::run_each;
+use crate::pg::query::{self, Parameter};
 use crate::pg::scope::{Commits, as_extension_owner, with_settings};
+use crate::pg::snapshot::Snapshot;
+use crate::pg::value::Text;
 use crate::pg::{catalog, event_move, locks};
 use crate::triggers;
 
@@ -28,7 +31,7 @@ pub fn maintain(may_commit: bool) -> Result<()> {
     // One month after another, each looked up anew: another run may have made it while this one waited.
     while let Some(month) = with_own_settings(|| {
         one_at_a_time()?;
-        let next = months::missing()?.into_iter().find(|missing| !done.contains(&missing.month));
+        let next = months::missing().into_iter().find(|missing| !done.contains(&missing.month));
         next.iter().try_for_each(make_month)?;
         Ok::<_, Error>(next.map(|missing| missing.month))
     })? {
@@ -113,7 +116,7 @@ fn lock_catch_all(month: &str) -> Result<()> {
     let begun = Instant::now();
     loop {
         locks::wait_for(catch_all);
-        if !catch_all_holds(month)? || locks::try_lock(log) {
+        if !catch_all_holds(month) || locks::try_lock(log) {
             return Ok(());
         }
         locks::release(catch_all);
@@ -142,11 +145,13 @@ fn own_table(name: &CStr) -> Result<pg_sys::Oid> {
     })
 }
 
-fn catch_all_holds(month: &str) -> Result<bool> {
-    let holds = Spi::get_one_with_args::<bool>(
-        "SELECT EXISTS (SELECT FROM audit.event_default WHERE occurred_at >= to_date($1, 'YYYY_MM')::timestamptz
-                        AND occurred_at < (to_date($1, 'YYYY_MM') + interval '1 month')::timestamptz)",
-        &[month.into()],
-    )?;
-    Ok(holds == Some(true))
+fn catch_all_holds(month: &str) -> bool {
+    const HOLDS: &CStr = c"
+        SELECT FROM audit.event_default WHERE occurred_at >= to_date($1, 'YYYY_MM')::timestamptz
+        AND occurred_at < (to_date($1, 'YYYY_MM') + interval '1 month')::timestamptz LIMIT 1";
+    let mut holds = false;
+    let month = Text::new(month.as_bytes());
+    // What writers committed while it waited for them, too, whatever the isolation level.
+    query::read_at(&Snapshot::latest(), HOLDS, &[Parameter::Text(Some(&month))], |_| holds = true);
+    holds
 }

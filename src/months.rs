@@ -1,11 +1,16 @@
 //! The months that should have a partition and have none, and what keeps one of them from being made.
 
+use std::ffi::CStr;
+
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use crate::error::{Result, in_server_encoding};
-use crate::pg::catalog;
+use crate::error::in_server_encoding;
+use crate::pg::catalog::{self, to_utf8};
+use crate::pg::query::{self, Parameter};
+use crate::pg::snapshot::Snapshot;
+use crate::pg::value::Text;
 
 /// How many months are made ahead of the current one.
 const MONTHS_AHEAD: i32 = 3;
@@ -28,7 +33,7 @@ pub struct Missing {
 
 /// What has a partition is told by their bounds: a superuser may have renamed one, or made one by hand. The months are those
 /// ahead, and those of which the catch-all holds events.
-const MISSING: &str = "
+const MISSING: &CStr = c"
     WITH held (partition, period) AS (
         SELECT i.inhrelid, tstzrange(bound[1]::timestamptz, bound[2]::timestamptz)
         FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid,
@@ -40,7 +45,7 @@ const MISSING: &str = "
         WHERE occurred_at >= '0001-01-01' AND occurred_at < '9999-01-01'
     ), wanted (month, period, name) AS (
         SELECT month, tstzrange(month, month + interval '1 month'), to_char(month, 'YYYY_MM')
-        FROM (SELECT generate_series(date_trunc('month', now()), date_trunc('month', now()) + make_interval(months => $1),
+        FROM (SELECT generate_series(date_trunc('month', now()), date_trunc('month', now()) + make_interval(months => $1::int),
                                      interval '1 month')
               UNION
               SELECT month FROM waiting) months (month)
@@ -53,25 +58,26 @@ const MISSING: &str = "
     WHERE NOT coalesce(w.period <@ (SELECT range_agg(h.period) FROM held h), false)
     ORDER BY w.month";
 
-/// All of them, under `DateStyle` ISO and `TimeZone` UTC.
-pub fn missing() -> Result<Vec<Missing>> {
-    let months = Spi::connect(|client| {
-        let mut months = Vec::new();
-        for row in client.select(MISSING, None, &[MONTHS_AHEAD.into()])? {
-            let text = |at| Ok::<_, pgrx::spi::SpiError>(row.get::<String>(at)?.unwrap_or_default());
-            months.push(Missing {
-                month: text(1)?,
-                starts: text(2)?,
-                ends: text(3)?,
-                overlaps: row.get(4)?,
-                named: row.get(5)?,
-                is_detached: row.get(6)?.unwrap_or_default(),
-                waits: row.get(7)?.unwrap_or_default(),
-            });
-        }
-        Ok::<_, pgrx::spi::SpiError>(months)
-    })?;
-    Ok(months)
+/// All of them, under `DateStyle` ISO and `TimeZone` UTC; also in a transaction that sees an older state, since another run
+/// may have made some meanwhile.
+pub fn missing() -> Vec<Missing> {
+    let ahead = Text::new(MONTHS_AHEAD.to_string().as_bytes());
+    let mut months = Vec::new();
+    query::read_at(&Snapshot::latest(), MISSING, &[Parameter::Text(Some(&ahead))], |row| {
+        let text = |at| row.text(at).map_or(String::new(), |text| to_utf8(text.bytes()));
+        let oid = |at| Some(row.oid(at)).filter(|oid| *oid != pg_sys::InvalidOid);
+        let boolean = |at| row.boolean(at).unwrap_or_default();
+        months.push(Missing {
+            month: text(1),
+            starts: text(2),
+            ends: text(3),
+            overlaps: oid(4),
+            named: oid(5),
+            is_detached: boolean(6),
+            waits: boolean(7),
+        });
+    });
+    months
 }
 
 impl Missing {

@@ -1,4 +1,5 @@
-//! The catalogues as they were before a command, and as they are after it, so that what differs is the command's doing.
+//! The catalogues as they were before a command, and as they are after it, so that what differs is the command's doing; and
+//! all tables as they are now.
 
 use pgrx::pg_sys;
 
@@ -20,6 +21,13 @@ impl Snapshot {
         }
     }
 
+    /// What all have committed by now, and what this transaction has done so far, even where its isolation level shows an
+    /// older state.
+    pub fn latest() -> Self {
+        // SAFETY: as above.
+        unsafe { Self(pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot())) }
+    }
+
     pub(super) fn as_ptr(&self) -> pg_sys::Snapshot {
         self.0
     }
@@ -28,7 +36,7 @@ impl Snapshot {
 impl Drop for Snapshot {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            // SAFETY: registered by `before_and_after`.
+            // SAFETY: registered where it was made.
             unsafe { pg_sys::UnregisterSnapshot(self.0) }
         }
     }
