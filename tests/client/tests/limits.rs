@@ -164,6 +164,27 @@ fn an_audit_writer_reads_as_whomever_it_names() {
 }
 
 #[test]
+fn others_functions_write_in_the_name_of_whoever_runs_them() {
+    let database = Database::create("others_functions");
+    let owner = database.role("owner", &[]);
+    let mut dba = database.connect();
+    dba.batch_execute(&format!(
+        "GRANT CREATE ON SCHEMA public TO {owner};
+         CREATE TABLE seen (id int PRIMARY KEY); GRANT SELECT, INSERT ON seen TO {owner}; SELECT audit.track('seen', 'seen');
+         SET SESSION AUTHORIZATION {owner};
+         CREATE FUNCTION f(id int) RETURNS int LANGUAGE sql AS 'INSERT INTO public.seen VALUES ($1) RETURNING id';
+         CREATE MATERIALIZED VIEW m AS SELECT f(0) WITH NO DATA;
+         RESET SESSION AUTHORIZATION; REFRESH MATERIALIZED VIEW m",
+    ))
+    .unwrap();
+    let writers = "SELECT session_role || ' ' || db_role FROM audit.event WHERE action = 'seen.created'";
+    assert_eq!(texts(&mut dba, writers), ["postgres postgres"]);
+    let refresh = format!("DELETE FROM seen; SET ROLE {owner}; REFRESH MATERIALIZED VIEW m; RESET ROLE");
+    dba.batch_execute(&refresh).unwrap();
+    assert_eq!(texts(&mut dba, writers)[1..], [format!("postgres {owner}")]);
+}
+
+#[test]
 fn an_audit_admin_grants_itself_what_it_likes() {
     let (database, _) = tenants("self");
     let admin = database.role("admin", &["audit_admin"]);
