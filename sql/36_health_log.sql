@@ -91,7 +91,13 @@ FROM log l JOIN relation r ON r.oid = l.oid JOIN pg_rewrite w ON w.ev_class = l.
 UNION ALL
 SELECT 'error', format('constraint %I on %s', k.conname, r.name), 'added: events that do not fit it fail, and so do the writes that leave them',
        format('ALTER TABLE %s DROP CONSTRAINT %I;', r.name, k.conname)
-FROM log l JOIN relation r ON r.oid = l.oid JOIN pg_constraint k ON k.conrelid = l.oid AND k.contype IN ('c', 'f', 'x') AND k.coninhcount = 0
+FROM log l JOIN relation r ON r.oid = l.oid JOIN pg_constraint k ON k.conrelid = l.oid AND k.contype IN ('c', 'f', 'u', 'x') AND k.coninhcount = 0
+UNION ALL
+SELECT 'error', format('index %s', x.name), 'unique: events that do not fit it fail, and so do the writes that leave them',
+       format('DROP INDEX %s;', x.name)
+FROM log l JOIN pg_index i ON i.indrelid = l.oid AND i.indisunique JOIN relation x ON x.oid = i.indexrelid
+WHERE NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid)
+  AND NOT EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = i.indexrelid)
 UNION ALL
 SELECT 'error', 'table ' || r.name, format('belongs to %s, too: through it, events can be changed', p.name),
        format('ALTER TABLE %s NO INHERIT %s;', r.name, p.name)
@@ -159,7 +165,7 @@ CROSS JOIN LATERAL (
                    WHERE i.indrelid = l.oid AND i.indisprimary AND i.indisvalid AND i.indkey::text = a.attnum::text),
            -- By the names of their columns, since a month of another origin may have them at other numbers.
            ARRAY(SELECT d.indexrelid FROM pg_index d
-                 WHERE d.indrelid = 'audit.event_default'::regclass AND NOT d.indisprimary AND d.indisvalid
+                 WHERE d.indrelid = 'audit.event_default'::regclass AND NOT d.indisunique AND d.indisvalid AND d.indpred IS NULL AND d.indexprs IS NULL
                    AND NOT EXISTS (SELECT FROM pg_index i
                                    WHERE i.indrelid = l.oid AND i.indisvalid AND i.indpred IS NULL
                                      AND ARRAY(SELECT a.attname FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, place)

@@ -296,7 +296,7 @@ fn tell_guards(before: &State, after: &State) -> Result<()> {
         }
         if part.extras != was.extras && !is_restore {
             let reason =
-                "a trigger, rule, check or parent that is not the audit system's came, went or changed";
+                "a trigger, rule, constraint or parent that is not the audit system's came, went or changed";
             guard::disabled("table", &part.name, reason.into())?;
         }
     }

@@ -157,7 +157,7 @@ const PARTS: &CStr = c"
                   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = t.tgfoid
                                   AND d.refclassid = 'pg_extension'::regclass AND d.refobjid = $2)),
                (SELECT string_agg(r.oid::text || r.ev_enabled::text, ',' ORDER BY r.oid) FROM pg_rewrite r WHERE r.ev_class = c.oid),
-               (SELECT string_agg(k.oid::text, ',' ORDER BY k.oid) FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'c'),
+               (SELECT string_agg(k.oid::text, ',' ORDER BY k.oid) FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype IN ('c', 'f', 'u', 'x')),
                (SELECT string_agg(i.inhparent::text, ',') FROM pg_inherits i WHERE i.inhrelid = c.oid AND i.inhparent <> $1))
     FROM pg_class c
     JOIN pg_namespace n ON n.oid = c.relnamespace

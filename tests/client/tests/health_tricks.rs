@@ -115,6 +115,13 @@ fn the_log_is_told() {
         "CREATE FUNCTION public.quiet() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
     )
     .unwrap();
+    // A DBA's own indexes are no problem.
+    dba.batch_execute(
+        "CREATE INDEX ON audit.event (occurred_at) WHERE action = 'x'; CREATE INDEX ON audit.event (lower(actor_id));
+         CREATE INDEX ON audit.event (table_name)",
+    )
+    .unwrap();
+    assert!(told(&cluster).is_empty(), "{:#?}", told(&cluster));
     let guard = "\"!audit_statement_guard\" BEFORE";
     for (cause, severity, object, problem, also) in [
         (
@@ -142,6 +149,14 @@ fn the_log_is_told() {
         (
             unseen("ALTER TABLE audit.event_default ADD CONSTRAINT narrow CHECK (action <> 'thing.created')"),
             "error", "constraint narrow on audit.event_default".into(), "added", "",
+        ),
+        (
+            unseen("ALTER TABLE audit.event ADD CONSTRAINT once UNIQUE (occurred_at)"),
+            "error", "constraint once on audit.event".into(), "added", "",
+        ),
+        (
+            "CREATE UNIQUE INDEX \"Once\" ON audit.event (occurred_at) WHERE action = 'x'".into(),
+            "error", "index audit.\"Once\"".into(), "unique", "",
         ),
         (
             unseen(&format!("CREATE TABLE above (LIKE audit.event); ALTER TABLE {month} SET (fillfactor = 100);

@@ -60,6 +60,7 @@ fn what_a_superuser_adds_to_the_trail_or_alters_is_told() {
         "CREATE SCHEMA aside;
          CREATE FUNCTION aside.f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
          CREATE FUNCTION aside.t(anyelement) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RETURN true; END';
+         CREATE TABLE aside.someone (id text PRIMARY KEY);
          CREATE TABLE aside.root (LIKE audit.event) PARTITION BY RANGE (occurred_at);
          CREATE TABLE aside.old (LIKE audit.event_default INCLUDING ALL)",
     )
@@ -70,6 +71,9 @@ fn what_a_superuser_adds_to_the_trail_or_alters_is_told() {
         ("ALTER TABLE audit.event_default DISABLE TRIGGER z", "audit.event_default"),
         ("DROP TRIGGER z ON audit.event_default", "audit.event_default"),
         ("ALTER TABLE audit.event_default ADD CONSTRAINT c CHECK (aside.t(action)) NOT VALID", "audit.event_default"),
+        ("ALTER TABLE audit.event_default ADD FOREIGN KEY (actor_id) REFERENCES aside.someone ON DELETE SET NULL", "audit.event_default"),
+        ("ALTER TABLE audit.event_default ADD CONSTRAINT once UNIQUE (transaction_id)", "audit.event_default"),
+        ("ALTER TABLE audit.event_default DROP CONSTRAINT once, DROP CONSTRAINT event_default_actor_id_fkey", "audit.event_default"),
         ("CREATE TRIGGER z BEFORE DELETE ON audit.admin FOR EACH ROW EXECUTE FUNCTION aside.f()", "audit.admin"),
         ("CREATE RULE r AS ON DELETE TO audit.admin DO INSTEAD NOTHING", "audit.admin"),
         ("ALTER TABLE aside.root ATTACH PARTITION audit.event FOR VALUES FROM (MINVALUE) TO (MAXVALUE)", "audit.event"),
