@@ -179,6 +179,34 @@ fn who_may_ask_and_whatever_the_search_path() {
 }
 
 #[test]
+fn what_is_told_follows_no_setting_of_whoever_asks() {
+    let (cluster, mut dba) = healthy("health_settings");
+    dba.batch_execute(
+        "ALTER TABLE copied DISABLE TRIGGER \"!audit_row\"; CREATE VIEW events AS SELECT * FROM audit.event;
+         CREATE TABLE \"New\" (id int); ALTER TABLE audit.event_default DISABLE TRIGGER \"!audit_row_guard\"",
+    )
+    .unwrap();
+    let all = "SELECT concat_ws(' | ', severity, object, problem, remedy) FROM audit.health('1 second')";
+    let expected = texts(&mut dba, all);
+    for setting in [
+        "standard_conforming_strings = off",
+        "quote_all_identifiers = on",
+        "transform_null_equals = on",
+        "array_nulls = off",
+        "datestyle = 'SQL, DMY'",
+        "intervalstyle = 'iso_8601'",
+        "timezone = 'Asia/Kathmandu'",
+        "row_security = off",
+        "default_transaction_isolation = 'serializable'",
+        "extra_float_digits = -15",
+    ] {
+        let mut monitor = cluster.connect("postgres", "monitor");
+        monitor.batch_execute(&format!("SET {setting}")).unwrap();
+        assert_eq!(texts(&mut monitor, all), expected, "{setting}");
+    }
+}
+
+#[test]
 fn the_recipes_of_the_monitoring_page_work() {
     let (cluster, mut dba) = healthy("recipes");
     let blocks = blocks("docs/monitoring.md");
