@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use audit_client_tests::{Cluster, SqlState, refused};
+use audit_client_tests::{Cluster, SqlState, refused, texts};
 use postgres::Client;
 
 /// Events of three months, three principals by `audit.grant_admin`, and one by the application's own tables.
@@ -120,6 +120,11 @@ fn a_standby_shows_what_the_primary_shows() {
                                     to_char(now() - interval '1 month', '\"event_\"YYYY_MM')); END $$",
     );
     assert!(pair.seen("bob") < 400);
+    // What is wrong: a month that was detached, and more.
+    let health = "SELECT concat_ws(' ', severity, object, problem, remedy) FROM audit.health()";
+    let [there, here] = [&mut pair.dba, &mut pair.replayed].map(|client| texts(client, health));
+    assert_eq!(there, here);
+    assert!(here.iter().any(|row| row.contains("no partition of audit.event")), "{here:#?}");
     // The extension made anew.
     pair.write(
         "SET client_min_messages = warning; DROP EXTENSION audit CASCADE; CREATE EXTENSION audit;
