@@ -6,7 +6,7 @@ CREATE FUNCTION audit.health(not_seen_for interval DEFAULT interval '90 days')
     RETURNS TABLE (severity text, object text, problem text, remedy text)
     LANGUAGE sql STABLE SECURITY DEFINER ROWS 10
     SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET jit = off
-    SET quote_all_identifiers = off SET standard_conforming_strings = on
+    SET quote_all_identifiers = off SET standard_conforming_strings = on SET intervalstyle = postgres
 AS $health$
 -- The parts read what only a superuser may.
 WITH owner AS MATERIALIZED (SELECT r.rolname, r.rolsuper FROM pg_roles r WHERE r.rolname = current_user)
