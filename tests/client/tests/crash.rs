@@ -128,7 +128,11 @@ fn after_ten_kills_events_and_tables_agree() {
     let (inside, between) = (Arc::new(AtomicU32::new(0)), AtomicU32::new(0));
     let mut random = Random::new(99);
     let mut recorded = 0;
-    for round in 0..rounds {
+    // More rounds where the machine is too busy to write enough for the assertion at the end in these.
+    for round in 0..10 * rounds {
+        if round >= rounds && recorded > 1000 {
+            break;
+        }
         let in_bulk: Vec<_> = (0..WRITERS).map(|_| Arc::new(AtomicBool::new(false))).collect();
         let writers: Vec<_> = in_bulk
             .iter()
