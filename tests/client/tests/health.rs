@@ -124,7 +124,9 @@ fn months_to_come_and_actions_that_nobody_sees() {
     )
     .unwrap();
     let problems = |dba: &mut Client, period: &str| {
-        let query = format!("SELECT concat(severity, ' ', split_part(problem, ';', 1)) FROM audit.health('{period}')");
+        let query = format!(
+            "SELECT concat(severity, ' ', split_part(problem, ';', 1)) FROM audit.health('{period}')"
+        );
         texts(dba, &query)
     };
     assert_eq!(
