@@ -32,6 +32,7 @@ pub mod target;
 pub mod track;
 pub mod tracking;
 pub mod trail;
+pub mod trail_rows;
 pub mod trail_state;
 pub mod trail_tracking;
 pub mod triggers;

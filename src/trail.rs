@@ -8,7 +8,6 @@ use std::cell::RefCell;
 
 use pgrx::pg_sys;
 
-use crate::ddl;
 use crate::error::Result;
 use crate::guard;
 use crate::own;
@@ -17,6 +16,7 @@ use crate::pg::ddl_command::Command;
 use crate::pg::session;
 use crate::pg::snapshot::Snapshot;
 use crate::tracking::{Tracking, triggers_of};
+use crate::trail_rows::{self, Touched};
 use crate::trail_state::{Column, Names, State};
 use crate::trail_tracking::{self, tell_detached};
 use crate::triggers;
@@ -156,16 +156,11 @@ fn tell_what_was_done(ended: Option<&Command>) -> Result<()> {
         }
         return allow_in_server_log("audit.event");
     }
-    let altered = match ended {
-        Some(command) if command.may_change_columns() => ddl::altered_tables()?,
-        _ => Vec::new(),
-    };
+    let touched = Touched::by(ended)?;
     let tell = |before: &State, after: &State| {
         refuse_destruction(before, after)?;
         tell_guards(before, after)?;
-        for table in &altered {
-            trail_tracking::tell_columns(*table, before, after)?;
-        }
+        trail_rows::tell(before, after, &touched)?;
         trail_tracking::tell(before, after, doing.renames, doing.makes_triggers)
     };
     let told = look(doing.names, since, |before, after| {
@@ -222,9 +217,12 @@ fn refuse_destruction(before: &State, after: &State) -> Result<()> {
             continue;
         };
         if now.columns != part.columns {
-            let columns = after.columns_of(part.table);
+            let of = |state: &State| {
+                state.columns_of(&[part.table]).remove(&part.table.to_u32()).unwrap_or_default()
+            };
+            let columns = of(after);
             let is_gone = |column: &&Column| !columns.iter().any(|now| now.is(column));
-            for column in before.columns_of(part.table).iter().filter(is_gone) {
+            for column in of(before).iter().filter(is_gone) {
                 destroyed(&format!("column {} of {name}", column.name))?;
             }
         }

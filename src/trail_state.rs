@@ -110,18 +110,44 @@ pub struct Column {
     pub name: String,
     /// Its number, which it keeps.
     pub number: String,
-    /// Its type and collation.
-    what: String,
+    /// Its type.
+    pub kind: pg_sys::Oid,
+    /// The type's name.
+    pub kind_name: String,
+    /// Its collation.
+    collation: pg_sys::Oid,
     /// Whether rows from before it was added have a value in it.
     pub is_filled: bool,
+    /// Its place in the primary key, if it is part of it.
+    pub place_in_key: Option<u16>,
 }
 
 impl Column {
     /// Whether it is the same column, as it was.
     pub fn is(&self, other: &Self) -> bool {
-        (&self.name, &self.number, &self.what) == (&other.name, &other.number, &other.what)
+        (&self.name, &self.number, self.kind, self.collation)
+            == (&other.name, &other.number, other.kind, other.collation)
     }
 }
+
+/// A foreign key that is there or was.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reference {
+    /// The numbers of its columns.
+    columns: String,
+    /// The table that it refers to, and the numbers of the columns there.
+    to: String,
+}
+
+impl Reference {
+    /// Whether the column with this number is one of its.
+    pub fn has(&self, number: usize) -> bool {
+        self.columns.split(' ').any(|column| column == number.to_string())
+    }
+}
+
+/// Things by the OID of what they belong to.
+pub type Rows<Thing> = BTreeMap<u32, Vec<Thing>>;
 
 /// The trail.
 pub struct State<'a> {
@@ -186,8 +212,55 @@ const MEMBERS: &CStr = c"
     WHERE d.refclassid = 'pg_extension'::regclass AND d.refobjid = $1 AND d.deptype = 'e'";
 
 const COLUMNS: &CStr = c"
-    SELECT a.attname::text, a.attnum::text, concat_ws(' ', a.atttypid, a.attcollation), a.atthasmissing
-    FROM pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
+    SELECT a.attrelid, a.attname::text, a.attnum::text, a.atttypid, format_type(a.atttypid, NULL), a.attcollation,
+           a.atthasmissing, array_position(k.conkey, a.attnum)::text
+    FROM pg_attribute a
+    LEFT JOIN pg_constraint k ON k.conrelid = a.attrelid AND k.contype = 'p'
+    WHERE a.attrelid = ANY ($1) AND a.attnum > 0 AND NOT a.attisdropped
+    ORDER BY a.attrelid, a.attnum";
+
+// What refers to a partitioned table refers to each of its partitions, too.
+const REFERENCES: &CStr = c"
+    SELECT k.conrelid, array_to_string(k.conkey, ' '), concat_ws(' ', k.confrelid, k.confkey)
+    FROM pg_constraint k
+    WHERE k.conrelid = ANY ($1) AND k.contype = 'f'
+      AND NOT EXISTS (SELECT FROM pg_constraint p WHERE p.oid = k.conparentid AND p.conrelid = k.conrelid)";
+
+const VALUES: &CStr =
+    c"SELECT e.enumtypid, e.oid::text, e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = ANY ($1)";
+
+// Tables of a composite type hang on it, and those that inherit on those that they inherit from.
+const HANGING: &CStr = c"
+    WITH RECURSIVE hanging (oid) AS (
+        SELECT c.oid FROM pg_class c WHERE c.oid = ANY ($1)
+        UNION
+        SELECT d.objid FROM pg_class c
+        JOIN pg_depend d ON d.refclassid = 'pg_type'::regclass AND d.refobjid = c.reltype
+                        AND d.classid = 'pg_class'::regclass AND d.objsubid = 0
+        WHERE c.oid = ANY ($1) AND c.relkind = 'c'
+        UNION
+        SELECT i.inhrelid FROM hanging h JOIN pg_inherits i ON i.inhparent = h.oid)
+    SELECT h.oid FROM hanging h";
+
+// Types are made of others: arrays, domains, ranges, and composite ones, of which each table is one.
+const HOLDING: &CStr = c"
+    WITH RECURSIVE type (oid) AS (
+        SELECT t FROM unnest($1) t
+        UNION
+        SELECT c.reltype FROM pg_class c WHERE c.oid = ANY ($2) AND c.reltype <> 0
+        UNION
+        SELECT CASE WHEN d.classid = 'pg_type'::regclass THEN d.objid ELSE c.reltype END
+        FROM type t
+        JOIN pg_depend d ON d.refclassid = 'pg_type'::regclass AND d.refobjid = t.oid
+        LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid AND d.objsubid > 0
+        WHERE d.classid = 'pg_type'::regclass OR c.reltype <> 0)
+    SELECT d.objid, a.attname::text
+    FROM type t
+    JOIN pg_depend d ON d.refclassid = 'pg_type'::regclass AND d.refobjid = t.oid
+                    AND d.classid = 'pg_class'::regclass AND d.objsubid > 0
+    JOIN pg_attribute a ON a.attrelid = d.objid AND a.attnum = d.objsubid AND NOT a.attisdropped
+    GROUP BY d.objid, a.attnum, a.attname
+    ORDER BY d.objid, a.attnum";
 
 const NAME: &CStr = c"
     SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname)
@@ -260,19 +333,67 @@ impl<'a> State<'a> {
         name
     }
 
-    /// A table's columns.
-    pub fn columns_of(&self, table: pg_sys::Oid) -> Vec<Column> {
-        let mut columns = Vec::new();
-        read(self.at, COLUMNS, &[Parameter::Oid(Some(table))], |row| {
-            let is_filled = row.boolean(4).unwrap_or_default();
-            columns.push(Column {
-                name: text(&row, 1),
-                number: text(&row, 2),
-                what: text(&row, 3),
-                is_filled,
+    /// The tables that are tracked by a row trigger of their own, in the order of their OIDs.
+    pub fn tracked(&self) -> impl Iterator<Item = pg_sys::Oid> {
+        let rows = |trigger: &&Trigger| {
+            !trigger.is_guard && !trigger.is_clone() && trigger.name() == Kind::Row.name()
+        };
+        self.triggers.iter().filter(rows).map(Trigger::table)
+    }
+
+    /// The columns of tables.
+    pub fn columns_of(&self, tables: &[pg_sys::Oid]) -> Rows<Column> {
+        let mut columns = Rows::new();
+        read(self.at, COLUMNS, &[Parameter::Oids(tables)], |row| {
+            columns.entry(row.oid(1).to_u32()).or_default().push(Column {
+                name: text(&row, 2),
+                number: text(&row, 3),
+                kind: row.oid(4),
+                kind_name: text(&row, 5),
+                collation: row.oid(6),
+                is_filled: row.boolean(7).unwrap_or_default(),
+                place_in_key: text(&row, 8).parse().ok(),
             });
         });
         columns
+    }
+
+    /// The foreign keys of tables, in an order that says nothing.
+    pub fn references_of(&self, tables: &[pg_sys::Oid]) -> Rows<Reference> {
+        let mut references = Rows::new();
+        read(self.at, REFERENCES, &[Parameter::Oids(tables)], |row| {
+            let reference = Reference { columns: text(&row, 2), to: text(&row, 3) };
+            references.entry(row.oid(1).to_u32()).or_default().push(reference);
+        });
+        references.values_mut().for_each(|of_one| of_one.sort());
+        references
+    }
+
+    /// The values of enums, each with what it is known by, in an order that says nothing.
+    pub fn values_of(&self, types: &[pg_sys::Oid]) -> Rows<(String, String)> {
+        let mut values = Rows::new();
+        read(self.at, VALUES, &[Parameter::Oids(types)], |row| {
+            values.entry(row.oid(1).to_u32()).or_default().push((text(&row, 2), text(&row, 3)));
+        });
+        values.values_mut().for_each(|of_one| of_one.sort());
+        values
+    }
+
+    /// The tables whose columns are those of `relations`, which may be composite types: themselves, tables of such a type, and
+    /// what inherits from these.
+    pub fn hanging_on(&self, relations: &[pg_sys::Oid]) -> Vec<pg_sys::Oid> {
+        let mut hanging = Vec::new();
+        read(self.at, HANGING, &[Parameter::Oids(relations)], |row| hanging.push(row.oid(1)));
+        hanging
+    }
+
+    /// The columns, by table, that hold values of `types`, or of what the rows of `relations` are, wherever in them.
+    pub fn holding(&self, types: &[pg_sys::Oid], relations: &[pg_sys::Oid]) -> Rows<String> {
+        let mut holding = Rows::new();
+        read(self.at, HOLDING, &[Parameter::Oids(types), Parameter::Oids(relations)], |row| {
+            holding.entry(row.oid(1).to_u32()).or_default().push(text(&row, 2));
+        });
+        holding
     }
 }
 

@@ -7,7 +7,7 @@ use crate::own::{self, Told};
 use crate::pg::catalog::{self, to_utf8};
 use crate::pg::ddl_command::Detached;
 use crate::tracking::{Tracking, triggers_of};
-use crate::trail_state::{Column, State, Trigger};
+use crate::trail_state::{State, Trigger};
 
 /// Leaves the event of a table's tracking, whose settings are as they were.
 pub fn tell_of(name: &[u8], settings: &Tracking, action: &'static str, reason: String) -> Result<()> {
@@ -86,34 +86,6 @@ fn tell_children(table: pg_sys::Oid, before: &State, after: &State) -> Result<()
         }
     }
     Ok(())
-}
-
-/// Tells of a tracked table's columns that went, have other names or came with a value for each row: what its rows hold is
-/// another without an event of theirs.
-pub fn tell_columns(table: pg_sys::Oid, before: &State, after: &State) -> Result<()> {
-    // Settings that named a column by its old name were told to name it by its new one.
-    let Some(settings) = after.settings_of(table).or_else(|| before.settings_of(table)) else {
-        return Ok(());
-    };
-    let (was, is) = (before.columns_of(table), after.columns_of(table));
-    let same = |columns: &'_ [Column], column: &Column| {
-        columns.iter().position(|other| other.number == column.number)
-    };
-    let gone = was.iter().filter_map(|column| match same(&is, column) {
-        None => Some(format!("column {} was dropped", column.name)),
-        Some(now) if is[now].name != column.name => {
-            Some(format!("column {} is {} now", column.name, is[now].name))
-        }
-        Some(_) => None,
-    });
-    let came = is.iter().filter(|column| column.is_filled && same(&was, column).is_none());
-    let came =
-        came.map(|column| format!("column {} came with a value for the rows that were there", column.name));
-    let reasons: Vec<_> = gone.chain(came).collect();
-    if reasons.is_empty() {
-        return Ok(());
-    }
-    tell_of(&catalog::qualified_name(table), &settings, "audit.tracking.changed", reasons.join("; "))
 }
 
 /// The triggers that have their names and are others.

@@ -1,4 +1,4 @@
-//! Arrays of text.
+//! Arrays of text and of OIDs.
 
 use pgrx::pg_sys;
 
@@ -15,6 +15,22 @@ pub fn of_texts<'a>(texts: impl Iterator<Item = &'a Text>) -> pg_sys::Datum {
             pg_sys::TEXTOID,
             -1,
             false,
+            pg_sys::TYPALIGN_INT as std::ffi::c_char,
+        ))
+    }
+}
+
+/// An oid[] of `oids`, in the current memory context.
+pub fn of_oids(oids: &[pg_sys::Oid]) -> pg_sys::Datum {
+    let mut values: Vec<_> = oids.iter().map(|oid| pg_sys::Datum::from(*oid)).collect();
+    // SAFETY: OIDs are passed by value, four bytes wide.
+    unsafe {
+        pg_sys::Datum::from(pg_sys::construct_array(
+            values.as_mut_ptr(),
+            values.len() as i32,
+            pg_sys::OIDOID,
+            4,
+            true,
             pg_sys::TYPALIGN_INT as std::ffi::c_char,
         ))
     }

@@ -26,6 +26,17 @@ pub struct Change {
     pub of_meaning: bool,
 }
 
+/// Whose rows a command may make hold something else without writing them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Nobody's.
+    Nothing,
+    /// Those of the tables and types that it alters, and of what hangs on these.
+    Altered,
+    /// Any that CASCADE finds.
+    Anything,
+}
+
 /// The command behind an event trigger's call.
 pub struct Command(*mut pg_sys::Node);
 
@@ -78,6 +89,10 @@ impl Command {
                     let view = self.0.cast::<pg_sys::ViewStmt>();
                     (*view).replace && self.is_of_the_trail((*view).view)
                 }
+                // Otherwise it adds a value, which no row has yet.
+                pg_sys::NodeTag::T_AlterEnumStmt => {
+                    !(*self.0.cast::<pg_sys::AlterEnumStmt>()).oldVal.is_null()
+                }
                 pg_sys::NodeTag::T_RenameStmt
                 | pg_sys::NodeTag::T_AlterObjectSchemaStmt
                 | pg_sys::NodeTag::T_AlterOwnerStmt
@@ -112,20 +127,30 @@ impl Command {
         };
         let is_restore = session::is_under_restore_settings();
         !parts.iter().all(|cell| {
-            // SAFETY: as above; ADD COLUMN has a definition, whose constraints are such.
-            let (part, fills) = unsafe {
+            // SAFETY: as above; ADD COLUMN has a definition, whose constraints are such, and ADD CONSTRAINT is followed by one.
+            let (part, of_rows) = unsafe {
                 let part = &*cell.ptr_value.cast::<pg_sys::AlterTableCmd>();
-                let adds = part.subtype == pg_sys::AlterTableType::AT_AddColumn;
-                let constraints = if adds {
-                    (*part.def.cast::<pg_sys::ColumnDef>()).constraints
-                } else {
-                    std::ptr::null_mut()
+                let kind = |constraint: *mut pg_sys::Constraint| (*constraint).contype;
+                let of_rows = match part.subtype {
+                    pg_sys::AlterTableType::AT_AddColumn => {
+                        let constraints = (*part.def.cast::<pg_sys::ColumnDef>()).constraints;
+                        cells(constraints).iter().any(|cell| {
+                            // A value for the rows that are there, or another id.
+                            let kind = kind(cell.ptr_value.cast());
+                            matches!(
+                                kind,
+                                pg_sys::ConstrType::CONSTR_DEFAULT | pg_sys::ConstrType::CONSTR_PRIMARY
+                            )
+                        })
+                    }
+                    // Another id, or another way to the scope.
+                    pg_sys::AlterTableType::AT_AddConstraint => matches!(
+                        kind(part.def.cast()),
+                        pg_sys::ConstrType::CONSTR_PRIMARY | pg_sys::ConstrType::CONSTR_FOREIGN
+                    ),
+                    _ => false,
                 };
-                let fills = cells(constraints).iter().any(|cell| {
-                    (*cell.ptr_value.cast::<pg_sys::Constraint>()).contype
-                        == pg_sys::ConstrType::CONSTR_DEFAULT
-                });
-                (part.subtype, fills)
+                (part.subtype, of_rows)
             };
             // A restore gives each table to its owner, and each partition to its table.
             let is_restores = matches!(
@@ -148,7 +173,7 @@ impl Command {
                         | pg_sys::AlterTableType::AT_SetStatistics
                         | pg_sys::AlterTableType::AT_SetStorage
                         | pg_sys::AlterTableType::AT_ValidateConstraint
-                ) && (is_restore || !is_of_the_trail && !fills)
+                ) && (is_restore || !is_of_the_trail && !of_rows)
         })
     }
 
@@ -167,13 +192,28 @@ impl Command {
                 )
     }
 
-    /// Whether it may drop, rename or fill columns.
-    pub fn may_change_columns(&self) -> bool {
-        // SAFETY: as the tag says.
-        self.is(pg_sys::NodeTag::T_AlterTableStmt)
-            || self.is(pg_sys::NodeTag::T_RenameStmt)
-                && unsafe { (*self.0.cast::<pg_sys::RenameStmt>()).renameType }
-                    == pg_sys::ObjectType::OBJECT_COLUMN
+    /// Whose rows it may make hold something else without writing them: by columns, keys and types that are others.
+    pub fn reach(&self) -> Reach {
+        // SAFETY: as the tags say.
+        unsafe {
+            match (*self.0).type_ {
+                pg_sys::NodeTag::T_AlterTableStmt | pg_sys::NodeTag::T_AlterEnumStmt => Reach::Altered,
+                pg_sys::NodeTag::T_RenameStmt => match (*self.0.cast::<pg_sys::RenameStmt>()).renameType {
+                    pg_sys::ObjectType::OBJECT_COLUMN | pg_sys::ObjectType::OBJECT_ATTRIBUTE => {
+                        Reach::Altered
+                    }
+                    _ => Reach::Nothing,
+                },
+                pg_sys::NodeTag::T_DropStmt
+                    if (*self.0.cast::<pg_sys::DropStmt>()).behavior
+                        == pg_sys::DropBehavior::DROP_CASCADE =>
+                {
+                    Reach::Anything
+                }
+                pg_sys::NodeTag::T_DropOwnedStmt => Reach::Anything,
+                _ => Reach::Nothing,
+            }
+        }
     }
 
     /// Whether it is CREATE TRIGGER.

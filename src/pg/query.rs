@@ -22,6 +22,8 @@ pub enum Parameter<'a> {
     Boolean(bool),
     /// An OID, or NULL.
     Oid(Option<pg_sys::Oid>),
+    /// An array of OIDs.
+    Oids(&'a [pg_sys::Oid]),
 }
 
 impl Parameter<'_> {
@@ -31,6 +33,7 @@ impl Parameter<'_> {
             Self::Texts(_) => pg_sys::TEXTARRAYOID,
             Self::Boolean(_) => pg_sys::BOOLOID,
             Self::Oid(_) => pg_sys::OIDOID,
+            Self::Oids(_) => pg_sys::OIDARRAYOID,
         }
     }
 
@@ -40,6 +43,7 @@ impl Parameter<'_> {
             Self::Texts(texts) => Some(array::of_texts(texts.iter())),
             Self::Boolean(value) => Some(pg_sys::Datum::from(*value)),
             Self::Oid(oid) => oid.map(pg_sys::Datum::from),
+            Self::Oids(oids) => Some(array::of_oids(oids)),
         }
     }
 }

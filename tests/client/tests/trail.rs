@@ -92,6 +92,7 @@ fn whatever_switches_tracking_off_is_told() {
             "ALTER TABLE other.thing_old ALTER name TYPE varchar USING upper(name)",
             vec![
                 "audit.tracking.changed other.thing_old ALTER TABLE rewrote the table, which leaves no event for each row".into(),
+                "audit.tracking.changed other.thing_old column name is of type character varying now".into(),
             ],
         ),
         (

@@ -15,8 +15,7 @@ fn owned(label: &str) -> (Database, Client) {
     let mut client = database.connect_as(&owner);
     client
         .batch_execute(
-            "CREATE TYPE app.status AS ENUM ('rejected', 'approved');
-             CREATE TABLE app.claim (id int PRIMARY KEY, organisation text, asked int, paid int, status app.status);
+            "CREATE TABLE app.claim (id int PRIMARY KEY, organisation text, asked int, paid int, status text);
              SELECT audit.track('app.claim', 'claim', organisation_id => 'organisation');
              INSERT INTO app.claim VALUES (1, 'acme', 900, 10, 'rejected');",
         )
@@ -38,17 +37,6 @@ fn without_a_trace(database: &Database, client: &mut Client, commands: &str) -> 
     client.batch_execute(commands).unwrap_or_else(|error| panic!("{commands}: {error:?}"));
     assert_eq!(traces(database), before, "{commands}");
     texts(client, "SELECT concat_ws(' ', id, organisation, asked, paid, status) FROM app.claim ORDER BY id")
-}
-
-#[test]
-fn an_owner_of_a_type_gives_its_values_other_names() {
-    let (database, mut owner) = owned("values");
-    let rows = without_a_trace(
-        &database,
-        &mut owner,
-        "ALTER TYPE app.status RENAME VALUE 'approved' TO 'x'; ALTER TYPE app.status RENAME VALUE 'rejected' TO 'approved'",
-    );
-    assert_eq!(rows, ["1 acme 900 10 approved"]);
 }
 
 #[test]
