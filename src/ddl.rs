@@ -61,11 +61,6 @@ fn altered_functions() -> Result<Vec<pg_sys::Oid>> {
     altered("pg_catalog.pg_proc")
 }
 
-/// The tables and other relations that it altered, those of composite types among them.
-pub fn altered_tables() -> Result<Vec<pg_sys::Oid>> {
-    altered("pg_catalog.pg_class")
-}
-
 /// The types that it altered; not composite ones.
 pub fn altered_types() -> Result<Vec<pg_sys::Oid>> {
     altered("pg_catalog.pg_type")

@@ -16,7 +16,7 @@ use crate::pg::ddl_command::Command;
 use crate::pg::session;
 use crate::pg::snapshot::Snapshot;
 use crate::tracking::{Tracking, triggers_of};
-use crate::trail_rows::{self, Touched};
+use crate::trail_rows;
 use crate::trail_state::{Column, Names, State};
 use crate::trail_tracking::{self, tell_detached};
 use crate::triggers;
@@ -59,6 +59,7 @@ pub fn forget(undone: Option<pg_sys::SubTransactionId>) {
         }),
         None => all.clear(),
     });
+    watch_no_more_than_needed();
 }
 
 /// Forgets the commands of a transaction that is committed: they have ended, or go on in another, which counts anew.
@@ -69,6 +70,14 @@ pub fn committed() {
             begun.commits
         });
     });
+    watch_no_more_than_needed();
+}
+
+/// Notes what changes while a command is watched, and no longer.
+fn watch_no_more_than_needed() {
+    if BEGUN.with_borrow(Vec::is_empty) {
+        trail_rows::watch_no_more();
+    }
 }
 
 /// Called before each DDL command.
@@ -105,7 +114,12 @@ pub fn begin(command: &Command) -> Result<()> {
             commits: detaches.is_some(),
             told: vec![(session::subtransaction(), session::command_id())],
         };
-        BEGUN.with_borrow_mut(|all| all.push(begun));
+        BEGUN.with_borrow_mut(|all| {
+            if all.is_empty() {
+                trail_rows::watch();
+            }
+            all.push(begun);
+        });
     }
     Ok(())
 }
@@ -137,6 +151,7 @@ pub fn end(command: &Command) -> Result<()> {
         // The one around it need not tell that again.
         told_so_far(all);
     });
+    watch_no_more_than_needed();
     Ok(())
 }
 
@@ -156,11 +171,10 @@ fn tell_what_was_done(ended: Option<&Command>) -> Result<()> {
         }
         return allow_in_server_log("audit.event");
     }
-    let touched = Touched::by(ended)?;
     let tell = |before: &State, after: &State| {
         refuse_destruction(before, after)?;
         tell_guards(before, after)?;
-        trail_rows::tell(before, after, &touched)?;
+        trail_rows::tell(before, after, ended)?;
         trail_tracking::tell(before, after, doing.renames, doing.makes_triggers)
     };
     let told = look(doing.names, since, |before, after| {

@@ -1,6 +1,7 @@
 //! What DDL makes rows of tracked tables hold, be known by or belong to without writing them: columns that go, come filled or are
 //! of another type, types whose values read otherwise, another primary key, foreign keys that lead to another scope.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use pgrx::pg_sys;
@@ -9,49 +10,67 @@ use crate::columns;
 use crate::ddl;
 use crate::error::Result;
 use crate::pg::catalog;
-use crate::pg::ddl_command::{Command, Reach};
+use crate::pg::ddl_command::Command;
 use crate::pg::row::OpenRelation;
 use crate::tracking::Tracking;
 use crate::trail_state::{Column, Reference, Rows, State};
 use crate::trail_tracking::tell_of;
 
-/// What a command has altered.
-pub struct Touched {
-    reach: Reach,
-    tables: Vec<pg_sys::Oid>,
-    types: Vec<pg_sys::Oid>,
+/// What may have changed.
+#[derive(Clone, Default)]
+struct Touched {
+    /// Relations of any kind. The server tells the relation cache of each whose columns, keys or foreign keys change.
+    relations: BTreeSet<u32>,
+    /// Whether it may be others, too: the server told so many at once that it names none.
+    any: bool,
 }
 
-impl Touched {
-    /// By a command that has ended.
-    pub fn by(ended: Option<&Command>) -> Result<Self> {
-        let reach = ended.map_or(Reach::Nothing, Command::reach);
-        let (tables, types) = match reach {
-            Reach::Altered => (ddl::altered_tables()?, ddl::altered_types()?),
-            Reach::Nothing | Reach::Anything => (Vec::new(), Vec::new()),
-        };
-        Ok(Self { reach, tables, types })
-    }
+thread_local! {
+    /// What may have changed since the outermost watched command began.
+    static TOUCHED: RefCell<Option<Touched>> = const { RefCell::new(None) };
 }
 
-/// Tells what differs, one event a table.
-pub fn tell(before: &State, after: &State, touched: &Touched) -> Result<()> {
-    if touched.reach == Reach::Nothing {
-        return Ok(());
-    }
+/// Notes from now on what changes.
+pub fn watch() {
+    TOUCHED.set(Some(Touched::default()));
+}
+
+/// Notes no more.
+pub fn watch_no_more() {
+    TOUCHED.set(None);
+}
+
+/// A relation changed, or any did.
+pub fn note(relation: Option<pg_sys::Oid>) {
+    TOUCHED.with_borrow_mut(|touched| {
+        let Some(touched) = touched else { return };
+        match relation.map(pg_sys::Oid::to_u32) {
+            Some(relation) if relation >= pg_sys::FirstNormalObjectId => {
+                touched.relations.insert(relation);
+            }
+            Some(_) => {}
+            None => touched.any = true,
+        }
+    });
+}
+
+/// Tells what differs, one event a table. `ended`: the command, if it is over.
+pub fn tell(before: &State, after: &State, ended: Option<&Command>) -> Result<()> {
     let tracked: Vec<_> = after.tracked().collect();
-    if tracked.is_empty() {
+    let Some(touched) = TOUCHED.with_borrow(Option::clone).filter(|_| !tracked.is_empty()) else {
         return Ok(());
-    }
-    // Settings that named a column by its old name were told to name it by its new one.
-    let settings_of = |table| after.settings_of(table).or_else(|| before.settings_of(table));
-    let reached = match touched.reach {
-        Reach::Anything => tracked.iter().flat_map(|table| along(*table, settings_of(*table))).collect(),
-        _ => after.hanging_on(&touched.tables),
     };
-    let columns = (before.columns_of(&reached), after.columns_of(&reached));
-    let references = Others::new(before.references_of(&reached), after.references_of(&reached));
-    let holding = holding_others(before, after, touched, &columns);
+    let touched: Vec<_> = match touched.any {
+        true => after.relations(),
+        false => touched.relations.into_iter().map(pg_sys::Oid::from).collect(),
+    };
+    let columns = (before.columns_of(&touched), after.columns_of(&touched));
+    let references = Others::new(before.references_of(&touched), after.references_of(&touched));
+    let types = match ended.is_some_and(Command::renames_value) {
+        true => ddl::altered_types()?,
+        false => Vec::new(),
+    };
+    let holding = holding_others(before, after, &touched, &types, &columns);
     for table in tracked {
         let (was, is) = (of(&columns.0, table), of(&columns.1, table));
         let mut reasons = column_reasons(was, is);
@@ -60,7 +79,10 @@ pub fn tell(before: &State, after: &State, touched: &Touched) -> Result<()> {
         if reasons.is_empty() && references.tables.is_empty() {
             continue;
         }
-        let Some(settings) = settings_of(table) else { continue };
+        // Settings that named a column by its old name were told to name it by its new one.
+        let Some(settings) = after.settings_of(table).or_else(|| before.settings_of(table)) else {
+            continue;
+        };
         reasons.extend(path_reasons(table, &settings, &references));
         // A table that the command made itself had no rows before.
         if !reasons.is_empty() && before.name_of(table).is_some() {
@@ -78,12 +100,6 @@ pub fn tell(before: &State, after: &State, touched: &Touched) -> Result<()> {
 /// What belongs to one of them.
 fn of<Thing>(rows: &Rows<Thing>, owner: pg_sys::Oid) -> &[Thing] {
     rows.get(&owner.to_u32()).map_or(&[], Vec::as_slice)
-}
-
-/// The table, and those that the paths of its settings lead along.
-fn along(table: pg_sys::Oid, settings: Option<Tracking>) -> impl Iterator<Item = pg_sys::Oid> {
-    let columns = OpenRelation::peek(table).map(|open| open.relation().attributes());
-    columns.zip(settings).into_iter().flat_map(move |(columns, settings)| settings.along(table, &columns))
 }
 
 fn column_reasons(was: &[Column], is: &[Column]) -> Vec<String> {
@@ -132,13 +148,14 @@ fn key_reason(was: &[Column], is: &[Column]) -> Option<String> {
 fn holding_others(
     before: &State,
     after: &State,
-    touched: &Touched,
+    touched: &[pg_sys::Oid],
+    types: &[pg_sys::Oid],
     (was, is): &(Rows<Column>, Rows<Column>),
 ) -> Rows<String> {
-    let (old_values, new_values) = (before.values_of(&touched.types), after.values_of(&touched.types));
-    let of_types = touched.types.iter().filter(|kind| of(&old_values, **kind) != of(&new_values, **kind));
+    let (old_values, new_values) = (before.values_of(types), after.values_of(types));
+    let of_types = types.iter().filter(|kind| of(&old_values, **kind) != of(&new_values, **kind));
     let is_other = |table: &&pg_sys::Oid| !column_reasons(of(was, **table), of(is, **table)).is_empty();
-    let of_tables = touched.tables.iter().filter(is_other);
+    let of_tables = touched.iter().filter(is_other);
     let (types, tables): (Vec<_>, Vec<_>) = (of_types.copied().collect(), of_tables.copied().collect());
     match types.is_empty() && tables.is_empty() {
         true => Rows::new(),

@@ -229,18 +229,8 @@ const REFERENCES: &CStr = c"
 const VALUES: &CStr =
     c"SELECT e.enumtypid, e.oid::text, e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = ANY ($1)";
 
-// Tables of a composite type hang on it, and those that inherit on those that they inherit from.
-const HANGING: &CStr = c"
-    WITH RECURSIVE hanging (oid) AS (
-        SELECT c.oid FROM pg_class c WHERE c.oid = ANY ($1)
-        UNION
-        SELECT d.objid FROM pg_class c
-        JOIN pg_depend d ON d.refclassid = 'pg_type'::regclass AND d.refobjid = c.reltype
-                        AND d.classid = 'pg_class'::regclass AND d.objsubid = 0
-        WHERE c.oid = ANY ($1) AND c.relkind = 'c'
-        UNION
-        SELECT i.inhrelid FROM hanging h JOIN pg_inherits i ON i.inhparent = h.oid)
-    SELECT h.oid FROM hanging h";
+const RELATIONS: &CStr =
+    c"SELECT c.oid FROM pg_class c WHERE c.oid >= 16384 AND c.relkind IN ('r', 'p', 'c')";
 
 // Types are made of others: arrays, domains, ranges, and composite ones, of which each table is one.
 const HOLDING: &CStr = c"
@@ -379,12 +369,11 @@ impl<'a> State<'a> {
         values
     }
 
-    /// The tables whose columns are those of `relations`, which may be composite types: themselves, tables of such a type, and
-    /// what inherits from these.
-    pub fn hanging_on(&self, relations: &[pg_sys::Oid]) -> Vec<pg_sys::Oid> {
-        let mut hanging = Vec::new();
-        read(self.at, HANGING, &[Parameter::Oids(relations)], |row| hanging.push(row.oid(1)));
-        hanging
+    /// All tables and composite types but PostgreSQL's own.
+    pub fn relations(&self) -> Vec<pg_sys::Oid> {
+        let mut relations = Vec::new();
+        read(self.at, RELATIONS, &[], |row| relations.push(row.oid(1)));
+        relations
     }
 
     /// The columns, by table, that hold values of `types`, or of what the rows of `relations` are, wherever in them.

@@ -26,17 +26,6 @@ pub struct Change {
     pub of_meaning: bool,
 }
 
-/// Whose rows a command may make hold something else without writing them.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
-    /// Nobody's.
-    Nothing,
-    /// Those of the tables and types that it alters, and of what hangs on these.
-    Altered,
-    /// Any that CASCADE finds.
-    Anything,
-}
-
 /// The command behind an event trigger's call.
 pub struct Command(*mut pg_sys::Node);
 
@@ -89,10 +78,7 @@ impl Command {
                     let view = self.0.cast::<pg_sys::ViewStmt>();
                     (*view).replace && self.is_of_the_trail((*view).view)
                 }
-                // Otherwise it adds a value, which no row has yet.
-                pg_sys::NodeTag::T_AlterEnumStmt => {
-                    !(*self.0.cast::<pg_sys::AlterEnumStmt>()).oldVal.is_null()
-                }
+                pg_sys::NodeTag::T_AlterEnumStmt => self.renames_value(),
                 pg_sys::NodeTag::T_RenameStmt
                 | pg_sys::NodeTag::T_AlterObjectSchemaStmt
                 | pg_sys::NodeTag::T_AlterOwnerStmt
@@ -192,28 +178,11 @@ impl Command {
                 )
     }
 
-    /// Whose rows it may make hold something else without writing them: by columns, keys and types that are others.
-    pub fn reach(&self) -> Reach {
-        // SAFETY: as the tags say.
-        unsafe {
-            match (*self.0).type_ {
-                pg_sys::NodeTag::T_AlterTableStmt | pg_sys::NodeTag::T_AlterEnumStmt => Reach::Altered,
-                pg_sys::NodeTag::T_RenameStmt => match (*self.0.cast::<pg_sys::RenameStmt>()).renameType {
-                    pg_sys::ObjectType::OBJECT_COLUMN | pg_sys::ObjectType::OBJECT_ATTRIBUTE => {
-                        Reach::Altered
-                    }
-                    _ => Reach::Nothing,
-                },
-                pg_sys::NodeTag::T_DropStmt
-                    if (*self.0.cast::<pg_sys::DropStmt>()).behavior
-                        == pg_sys::DropBehavior::DROP_CASCADE =>
-                {
-                    Reach::Anything
-                }
-                pg_sys::NodeTag::T_DropOwnedStmt => Reach::Anything,
-                _ => Reach::Nothing,
-            }
-        }
+    /// Whether it gives an enum's value another name; otherwise it adds one, which no row has yet.
+    pub fn renames_value(&self) -> bool {
+        // SAFETY: as the tag says.
+        self.is(pg_sys::NodeTag::T_AlterEnumStmt)
+            && unsafe { !(*self.0.cast::<pg_sys::AlterEnumStmt>()).oldVal.is_null() }
     }
 
     /// Whether it is CREATE TRIGGER.

@@ -30,6 +30,7 @@ unsafe extern "C-unwind" fn relation_changed(_argument: pg_sys::Datum, relation:
     let relation = (relation != pg_sys::InvalidOid).then_some(relation);
     crate::relations::forget(relation);
     crate::fits::forget(relation);
+    crate::trail_rows::note(relation);
     super::event_table::forget(relation);
     super::event_reader::forget(relation);
     super::event_policy::forget(relation);

@@ -278,6 +278,63 @@ fn a_path_to_the_scope_that_leads_elsewhere() {
                 &[&format!("app.task {along}"), &format!("app.step {along}")],
             ),
             ("DROP TABLE app.other CASCADE", &[&format!("app.task {along}"), &format!("app.step {along}")]),
+            (
+                "CREATE TABLE app.other (id int PRIMARY KEY, org text); ALTER TABLE app.task ADD FOREIGN KEY (project) REFERENCES app.other",
+                &[&format!("app.task {along}"), &format!("app.step {along}")],
+            ),
+            (
+                "ALTER TABLE app.project DROP id CASCADE",
+                &[&format!("app.task {along}"), &format!("app.step {along}")],
+            ),
         ],
+    );
+}
+
+#[test]
+fn what_a_command_does_around_another() {
+    let (database, mut owner) = tracked(
+        "around",
+        "CREATE TABLE app.thing (id int PRIMARY KEY, a text); CREATE TABLE app.other (id int PRIMARY KEY, a text);
+         SELECT audit.track('app.thing', 'thing'), audit.track('app.other', 'other');
+         CREATE FUNCTION app.f() RETURNS int LANGUAGE plpgsql AS $$
+         BEGIN
+             BEGIN
+                 ALTER TABLE app.other DROP a;
+                 RAISE 'undone';
+             EXCEPTION WHEN raise_exception THEN ALTER TABLE app.other RENAME a TO b;
+             END;
+             RETURN 1;
+         END $$;
+         INSERT INTO app.thing VALUES (1)",
+    );
+    tells(
+        &database,
+        &mut owner,
+        &[(
+            "ALTER TABLE app.thing DROP a, ADD b int DEFAULT app.f()",
+            &[
+                "app.thing ALTER TABLE rewrote the table, which leaves no event for each row",
+                "app.thing column a was dropped",
+                "app.other column a is b now",
+            ],
+        )],
+    );
+}
+
+#[test]
+fn an_old_snapshot_hides_no_change() {
+    let (database, mut owner) = tracked("old", "CREATE TABLE app.thing (id int PRIMARY KEY, a text)");
+    owner.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM app.thing").unwrap();
+    database.connect_as(&format!("{}_owner", database.name)).batch_execute(
+        "CREATE TYPE app.mood AS ENUM ('good'); CREATE TABLE app.late (id int PRIMARY KEY, mood app.mood);
+         SELECT audit.track('app.late', 'late'), audit.track('app.thing', 'thing')",
+    ).unwrap();
+    tells(
+        &database,
+        &mut owner,
+        &[(
+            "ALTER TYPE app.mood RENAME VALUE 'good' TO 'bad'; ALTER TABLE app.thing RENAME a TO b; COMMIT",
+            &["app.late column mood holds values of a type that was altered", "app.thing column a is b now"],
+        )],
     );
 }
