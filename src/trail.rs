@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::guard;
 use crate::own;
 use crate::pg::catalog::{self, to_utf8};
-use crate::pg::ddl_command::Command;
+use crate::pg::ddl_command::{Command, Watch};
 use crate::pg::session;
 use crate::pg::snapshot::Snapshot;
 use crate::tracking::{Tracking, triggers_of};
@@ -39,6 +39,8 @@ struct Begun {
 struct Doing {
     /// What the trail is made of.
     names: Names,
+    /// What it may change.
+    watch: Watch,
     /// Whether it may give tables other names.
     renames: bool,
     /// Whether it may give triggers other settings.
@@ -101,13 +103,14 @@ pub fn begin(command: &Command) -> Result<()> {
         }
         allow_in_server_log("a partition of audit.event")?;
     }
-    if command.may_change_the_trail() {
+    if let Some(watch) = command.watch() {
         // What the command around this one has done so far is its doing.
         tell_what_was_done(None)?;
         let begun = Begun {
             command: command.id(),
             doing: Doing {
                 names: Names { log, extension },
+                watch,
                 renames: command.renames_tables(),
                 makes_triggers: command.makes_trigger(),
             },
@@ -172,12 +175,15 @@ fn tell_what_was_done(ended: Option<&Command>) -> Result<()> {
         return allow_in_server_log("audit.event");
     }
     let tell = |before: &State, after: &State| {
+        if doing.watch == Watch::Rows {
+            return trail_rows::tell(before, after, ended);
+        }
         refuse_destruction(before, after)?;
         tell_guards(before, after)?;
         trail_rows::tell(before, after, ended)?;
         trail_tracking::tell(before, after, doing.renames, doing.makes_triggers)
     };
-    let told = look(doing.names, since, |before, after| {
+    let told = look(doing, since, |before, after| {
         // What has to be put right is looked at afterwards.
         if ended.is_some() && always_again(before, after)? {
             Ok(false)
@@ -186,16 +192,16 @@ fn tell_what_was_done(ended: Option<&Command>) -> Result<()> {
         }
     })?;
     if !told {
-        look(doing.names, since, tell)?;
+        look(doing, since, tell)?;
     }
     BEGUN.with_borrow_mut(|all| told_so_far(all));
     Ok(())
 }
 
 /// Looks at the trail as it was before the transaction's command `since`, and as it is.
-fn look<R>(names: Names, since: pg_sys::CommandId, work: impl FnOnce(&State, &State) -> R) -> R {
+fn look<R>(doing: Doing, since: pg_sys::CommandId, work: impl FnOnce(&State, &State) -> R) -> R {
     let (before, after) = Snapshot::before_and_after(since);
-    let (before, after) = State::read_both(&names, &before, &after);
+    let (before, after) = State::read_both(&doing.names, doing.watch, &before, &after);
     work(&before, &after)
 }
 

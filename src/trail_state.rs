@@ -6,7 +6,8 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
-use crate::pg::catalog::to_utf8;
+use crate::pg::catalog::{self, to_utf8};
+use crate::pg::ddl_command::Watch;
 use crate::pg::query::{self, Found, Parameter};
 use crate::pg::scope::as_extension_owner;
 use crate::pg::snapshot::Snapshot;
@@ -270,8 +271,19 @@ fn text(row: &Found, column: i32) -> String {
 }
 
 impl<'a> State<'a> {
-    /// Reads both: before and after.
-    pub fn read_both(names: &Names, before: &'a Snapshot, after: &'a Snapshot) -> (Self, Self) {
+    /// Reads both, before and after: all of it, or triggers of tracked tables alone.
+    pub fn read_both(names: &Names, watch: Watch, before: &'a Snapshot, after: &'a Snapshot) -> (Self, Self) {
+        if watch == Watch::Rows {
+            let captures: Vec<_> = catalog::capture_function().into_iter().collect();
+            let state = |at| Self {
+                at,
+                triggers: triggers(&captures, &[], at),
+                parts: Vec::new(),
+                members: BTreeMap::new(),
+                children: BTreeSet::new(),
+            };
+            return (state(before), state(after));
+        }
         let (old, new) = (members(names, before), members(names, after));
         // The functions may have other names now, or be others.
         let of = |role: &str| -> Vec<pg_sys::Oid> {

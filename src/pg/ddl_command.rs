@@ -26,6 +26,15 @@ pub struct Change {
     pub of_meaning: bool,
 }
 
+/// What a command may change that has to be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Watch {
+    /// What rows of tracked tables hold, are known by or belong to, by adding something: migrations do that most.
+    Rows,
+    /// Anything of the trail.
+    Trail,
+}
+
 /// The command behind an event trigger's call.
 pub struct Command(*mut pg_sys::Node);
 
@@ -60,12 +69,13 @@ impl Command {
         self.0.addr()
     }
 
-    /// Whether it may take away or alter something that the trail needs.
-    pub fn may_change_the_trail(&self) -> bool {
+    /// What it may change, if anything.
+    pub fn watch(&self) -> Option<Watch> {
         // SAFETY: a node's tag says its type; views and rules have a relation.
-        unsafe {
+        let changes_trail = unsafe {
             match (*self.0).type_ {
-                pg_sys::NodeTag::T_AlterTableStmt => self.alters_more_than_is_harmless(),
+                pg_sys::NodeTag::T_AlterTableStmt => return self.alters(),
+                pg_sys::NodeTag::T_AlterEnumStmt => return self.renames_value().then_some(Watch::Rows),
                 // Rows of a table that inherits from another are the other's, too.
                 pg_sys::NodeTag::T_CreateStmt => {
                     let create = self.0.cast::<pg_sys::CreateStmt>();
@@ -78,7 +88,6 @@ impl Command {
                     let view = self.0.cast::<pg_sys::ViewStmt>();
                     (*view).replace && self.is_of_the_trail((*view).view)
                 }
-                pg_sys::NodeTag::T_AlterEnumStmt => self.renames_value(),
                 pg_sys::NodeTag::T_RenameStmt
                 | pg_sys::NodeTag::T_AlterObjectSchemaStmt
                 | pg_sys::NodeTag::T_AlterOwnerStmt
@@ -92,7 +101,8 @@ impl Command {
                 | pg_sys::NodeTag::T_DropOwnedStmt => true,
                 _ => false,
             }
-        }
+        };
+        changes_trail.then_some(Watch::Trail)
     }
 
     /// Whether a name is that of the log, one of its partitions or another object of the extension's.
@@ -104,63 +114,44 @@ impl Command {
         unsafe { relation_named(name) }.is_some_and(catalog::is_part_of_the_trail)
     }
 
-    /// Whether ALTER TABLE does something else than what restores and migrations do most, and the trail does not notice.
-    fn alters_more_than_is_harmless(&self) -> bool {
+    /// What ALTER TABLE may change, if it does something else than what restores and migrations do most, and the trail does not
+    /// notice.
+    fn alters(&self) -> Option<Watch> {
         // SAFETY: the command is ALTER TABLE; its parts are commands.
         let (is_of_the_trail, parts) = unsafe {
             let alter = self.0.cast::<pg_sys::AlterTableStmt>();
             (self.is_of_the_trail((*alter).relation), cells((*alter).cmds))
         };
         let is_restore = session::is_under_restore_settings();
-        !parts.iter().all(|cell| {
-            // SAFETY: as above; ADD COLUMN has a definition, whose constraints are such, and ADD CONSTRAINT is followed by one.
-            let (part, of_rows) = unsafe {
-                let part = &*cell.ptr_value.cast::<pg_sys::AlterTableCmd>();
-                let kind = |constraint: *mut pg_sys::Constraint| (*constraint).contype;
-                let of_rows = match part.subtype {
-                    pg_sys::AlterTableType::AT_AddColumn => {
-                        let constraints = (*part.def.cast::<pg_sys::ColumnDef>()).constraints;
-                        cells(constraints).iter().any(|cell| {
-                            // A value for the rows that are there, or another id.
-                            let kind = kind(cell.ptr_value.cast());
-                            matches!(
-                                kind,
-                                pg_sys::ConstrType::CONSTR_DEFAULT | pg_sys::ConstrType::CONSTR_PRIMARY
-                            )
-                        })
-                    }
-                    // Another id, or another way to the scope.
-                    pg_sys::AlterTableType::AT_AddConstraint => matches!(
-                        kind(part.def.cast()),
-                        pg_sys::ConstrType::CONSTR_PRIMARY | pg_sys::ConstrType::CONSTR_FOREIGN
-                    ),
-                    _ => false,
-                };
-                (part.subtype, of_rows)
-            };
+        let watch = |part: &pg_sys::AlterTableCmd| match part.subtype {
             // A restore gives each table to its owner, and each partition to its table.
-            let is_restores = matches!(
-                part,
-                pg_sys::AlterTableType::AT_ChangeOwner | pg_sys::AlterTableType::AT_AttachPartition
-            );
-            is_restores && is_restore
-                || matches!(
-                    part,
-                    pg_sys::AlterTableType::AT_AddColumn
-                        | pg_sys::AlterTableType::AT_AddConstraint
-                        | pg_sys::AlterTableType::AT_AddIdentity
-                        | pg_sys::AlterTableType::AT_ClusterOn
-                        | pg_sys::AlterTableType::AT_ColumnDefault
-                        | pg_sys::AlterTableType::AT_DropNotNull
-                        | pg_sys::AlterTableType::AT_ReplicaIdentity
-                        | pg_sys::AlterTableType::AT_ResetRelOptions
-                        | pg_sys::AlterTableType::AT_SetNotNull
-                        | pg_sys::AlterTableType::AT_SetRelOptions
-                        | pg_sys::AlterTableType::AT_SetStatistics
-                        | pg_sys::AlterTableType::AT_SetStorage
-                        | pg_sys::AlterTableType::AT_ValidateConstraint
-                ) && (is_restore || !is_of_the_trail && !of_rows)
-        })
+            pg_sys::AlterTableType::AT_ChangeOwner | pg_sys::AlterTableType::AT_AttachPartition
+                if is_restore =>
+            {
+                None
+            }
+            pg_sys::AlterTableType::AT_AddColumn
+            | pg_sys::AlterTableType::AT_AddConstraint
+            | pg_sys::AlterTableType::AT_AddIdentity
+            | pg_sys::AlterTableType::AT_ClusterOn
+            | pg_sys::AlterTableType::AT_ColumnDefault
+            | pg_sys::AlterTableType::AT_DropNotNull
+            | pg_sys::AlterTableType::AT_ReplicaIdentity
+            | pg_sys::AlterTableType::AT_ResetRelOptions
+            | pg_sys::AlterTableType::AT_SetNotNull
+            | pg_sys::AlterTableType::AT_SetRelOptions
+            | pg_sys::AlterTableType::AT_SetStatistics
+            | pg_sys::AlterTableType::AT_SetStorage
+            | pg_sys::AlterTableType::AT_ValidateConstraint => match is_restore {
+                true => None,
+                false if is_of_the_trail => Some(Watch::Trail),
+                // SAFETY: as above.
+                false => unsafe { adds_to_rows(part) }.then_some(Watch::Rows),
+            },
+            _ => Some(Watch::Trail),
+        };
+        // SAFETY: as above.
+        parts.iter().filter_map(|cell| watch(unsafe { &*cell.ptr_value.cast() })).max()
     }
 
     /// Whether it may give tables other names: their own or their schemas'.
@@ -311,6 +302,30 @@ pub struct Detached {
     pub from: pg_sys::Oid,
     /// The partition.
     pub partition: pg_sys::Oid,
+}
+
+/// Whether it adds a column with a value for the rows that are there, a primary key, or a foreign key.
+///
+/// # Safety
+/// `part` must be one of an ALTER TABLE.
+unsafe fn adds_to_rows(part: &pg_sys::AlterTableCmd) -> bool {
+    // SAFETY: ADD COLUMN has a definition, whose constraints are such, and ADD CONSTRAINT has one.
+    unsafe {
+        match part.subtype {
+            pg_sys::AlterTableType::AT_AddColumn => {
+                let constraints = cells((*part.def.cast::<pg_sys::ColumnDef>()).constraints);
+                constraints.iter().any(|cell| {
+                    let kind = (*cell.ptr_value.cast::<pg_sys::Constraint>()).contype;
+                    matches!(kind, pg_sys::ConstrType::CONSTR_DEFAULT | pg_sys::ConstrType::CONSTR_PRIMARY)
+                })
+            }
+            pg_sys::AlterTableType::AT_AddConstraint => matches!(
+                (*part.def.cast::<pg_sys::Constraint>()).contype,
+                pg_sys::ConstrType::CONSTR_PRIMARY | pg_sys::ConstrType::CONSTR_FOREIGN
+            ),
+            _ => false,
+        }
+    }
 }
 
 /// The table or view of that name, `None` if there is none. Takes no lock.
