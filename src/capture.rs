@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::moves::{self, Move};
 use crate::own;
 use crate::pg::output::FixedSettings;
-use crate::pg::row::Row;
+use crate::pg::row::{Row, Written};
 use crate::pg::session;
 use crate::pg::trigger_call::{Operation, RowTrigger, TriggerCall};
 use crate::pg::value::{built, finish_text, start_text};
@@ -37,12 +37,24 @@ thread_local! {
 struct Side<'a> {
     plan: &'a Plan,
     row: Row<'a>,
+    /// Of a row that is no more, when it was written.
+    was_written: Option<Written>,
 }
 
 impl<'a> Side<'a> {
     /// The side of a row that left its partition.
     fn left(departure: &'a Move) -> Self {
-        Self { plan: &departure.plan, row: departure.row.row() }
+        Self { plan: &departure.plan, row: departure.row.row(), was_written: Some(departure.written) }
+    }
+
+    /// The side of a row that an UPDATE or DELETE took away.
+    fn old(plan: &'a Plan, call: &TriggerCall<'a>) -> Self {
+        Self { plan, row: call.first_row(), was_written: Some(call.first_written()) }
+    }
+
+    /// The side of a row as it is now.
+    fn new(plan: &'a Plan, row: Row<'a>) -> Self {
+        Self { plan, row, was_written: None }
     }
 }
 
@@ -60,7 +72,7 @@ pub fn capture(call: &TriggerCall<'_>) -> Result<()> {
     match call.operation() {
         Operation::Truncate => truncated(call, &plan),
         Operation::Insert => {
-            let after = Side { plan: &plan, row: call.first_row() };
+            let after = Side::new(&plan, call.first_row());
             if plan.partition_of.is_some() {
                 let depth = session::trigger_depth();
                 while let Some(departure) = moves::take(depth) {
@@ -77,26 +89,26 @@ pub fn capture(call: &TriggerCall<'_>) -> Result<()> {
         }
         Operation::Update => {
             settle_before(&plan)?;
-            let before = Side { plan: &plan, row: call.first_row() };
-            let after = Side { plan: &plan, row: call.updated_row() };
+            let before = Side::old(&plan, call);
+            let after = Side::new(&plan, call.updated_row());
             updated(before, after, command)
         }
         Operation::Delete => {
             settle_before(&plan)?;
-            let row = call.first_row();
+            let before = Side::old(&plan, call);
             if plan.partition_of.is_some() && call.moves_on() {
                 let columns = plan.columns.iter().map(|c| (c.position, &c.attribute));
-                let copy = row.to_owned(columns.chain(plan.identifying()));
+                let copy = before.row.to_owned(columns.chain(plan.identifying()));
                 moves::wait(Move::new(
                     Rc::clone(&plan),
-                    copy,
+                    (copy, call.first_written()),
                     session::trigger_depth(),
                     session::subtransaction(),
                     command,
                 ));
                 return Ok(());
             }
-            deleted(Side { plan: &plan, row }, command)
+            deleted(before, command)
         }
     }
 }
@@ -202,8 +214,8 @@ fn record(
     let before = before.map(|side| image(&mut buffer, side, shown)).transpose()?;
     let after = after.map(|side| image(&mut buffer, side, shown)).transpose()?;
     let resource_id = resource_id(&mut buffer, &resource.resource_id, whose.row);
-    let organisation_id = scope(&mut buffer, whose.plan.organisation_id.as_ref(), whose.row);
-    let project_id = scope(&mut buffer, whose.plan.project_id.as_ref(), whose.row);
+    let organisation_id = scope(&mut buffer, whose.plan.organisation_id.as_ref(), whose);
+    let project_id = scope(&mut buffer, whose.plan.project_id.as_ref(), whose);
     drop(fixed);
     let value = |start: Option<usize>| start.map(|start| built(&buffer, start));
     writer::write(&Event {
@@ -256,8 +268,8 @@ fn scope_changed(before: Side<'_>, after: Side<'_>) -> Result<bool> {
             continue;
         }
         let (mut was, mut is) = (Vec::new(), Vec::new());
-        let was_there = old.push_text(&mut was, before.row);
-        let is_there = new.push_text(&mut is, after.row);
+        let was_there = old.push_text(&mut was, before.row, before.was_written);
+        let is_there = new.push_text(&mut is, after.row, after.was_written);
         differs |= (was_there, was) != (is_there, is);
     }
     Ok(differs)
@@ -321,9 +333,9 @@ fn resource_id(buffer: &mut Vec<u8>, columns: &[TextColumn], row: Row<'_>) -> Op
 }
 
 /// Appends the scope and returns where the text begins.
-fn scope(buffer: &mut Vec<u8>, scope: Option<&Scope>, row: Row<'_>) -> Option<usize> {
+fn scope(buffer: &mut Vec<u8>, scope: Option<&Scope>, whose: Side<'_>) -> Option<usize> {
     let start = start_text(buffer);
-    scope?.push_text(buffer, row).then(|| {
+    scope?.push_text(buffer, whose.row, whose.was_written).then(|| {
         finish_text(buffer, start);
         start
     })

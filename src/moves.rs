@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use pgrx::pg_sys;
 
-use crate::pg::row::OwnedRow;
+use crate::pg::row::{OwnedRow, Written};
 use crate::relations::Plan;
 
 /// A row on its way.
@@ -18,6 +18,8 @@ pub struct Move {
     pub plan: Rc<Plan>,
     /// The row as it was.
     pub row: OwnedRow,
+    /// When it was written.
+    pub written: Written,
     /// The command that took it away.
     pub command: pg_sys::CommandId,
     depth: i32,
@@ -28,12 +30,12 @@ impl Move {
     /// A row that left its partition by `command`, at this trigger depth and in this subtransaction.
     pub fn new(
         plan: Rc<Plan>,
-        row: OwnedRow,
+        (row, written): (OwnedRow, Written),
         depth: i32,
         subtransaction: pg_sys::SubTransactionId,
         command: pg_sys::CommandId,
     ) -> Self {
-        Self { plan, row, command, depth, subtransaction }
+        Self { plan, row, written, command, depth, subtransaction }
     }
 
     /// Whether an INSERT into a partition with this plan, at this trigger depth, can be its arrival.

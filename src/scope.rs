@@ -7,7 +7,7 @@ use pgrx::pg_sys;
 
 use crate::pg::lookup::Lookup;
 use crate::pg::output::Output;
-use crate::pg::row::{Attribute, Row};
+use crate::pg::row::{Attribute, Row, Written};
 use crate::pg::session;
 use crate::pg::value::OwnedValue;
 
@@ -24,8 +24,11 @@ pub struct Scope {
 #[derive(Default)]
 struct Known {
     command: (u64, pg_sys::CommandId),
-    texts: HashMap<Vec<u64>, Option<Vec<u8>>>,
+    texts: HashMap<Start, Option<Vec<u8>>>,
 }
+
+/// The key that a path begins with, and of a row that is no more when it was written.
+type Start = (Vec<u64>, Option<Written>);
 
 /// So many parents are remembered at most.
 const REMEMBERED: usize = 4096;
@@ -52,8 +55,9 @@ impl Scope {
         })
     }
 
-    /// Appends the scope's text to `buffer`; `false` where it is NULL or the path leads nowhere.
-    pub fn push_text(&self, buffer: &mut Vec<u8>, row: Row<'_>) -> bool {
+    /// Appends the scope's text to `buffer`; `false` where it is NULL or the path leads nowhere. `was_written`: of a row that is no
+    /// more, when it was written: it was where the path led until then.
+    pub fn push_text(&self, buffer: &mut Vec<u8>, row: Row<'_>, was_written: Option<Written>) -> bool {
         if self.hops.is_empty() {
             let Some(value) = row.get(self.sources[0].0) else {
                 return false;
@@ -67,28 +71,31 @@ impl Scope {
         let Some(start) = self.sources.iter().map(copy).collect::<Option<Vec<_>>>() else {
             return false;
         };
-        let words: Vec<u64> = start.iter().flat_map(OwnedValue::words).collect();
+        let from: Start = (start.iter().flat_map(OwnedValue::words).collect(), was_written);
         let command = session::command();
         let known = self
             .known
             .try_borrow()
             .ok()
-            .and_then(|known| (known.command == command).then(|| known.texts.get(&words).cloned())?);
+            .and_then(|known| (known.command == command).then(|| known.texts.get(&from).cloned())?);
         let text = known.unwrap_or_else(|| {
-            let text = self.follow(start);
+            let text = self.follow(start, was_written);
             // What happened while following (another trigger's write) may already be another command.
             let mut known = self.known.borrow_mut();
             if known.command != command || known.texts.len() >= REMEMBERED {
                 *known = Known { command, ..Known::default() };
             }
-            known.texts.insert(words, text.clone());
+            known.texts.insert(from, text.clone());
             text
         });
         text.map(|text| buffer.extend_from_slice(&text)).is_some()
     }
 
-    fn follow(&self, start: Vec<OwnedValue>) -> Option<Vec<u8>> {
-        let end = self.hops.iter().try_fold(start, |key, hop| hop.find(&key))?;
+    fn follow(&self, start: Vec<OwnedValue>, was_written: Option<Written>) -> Option<Vec<u8>> {
+        let (end, _) = self.hops.iter().try_fold((start, was_written), |(key, was_written), hop| {
+            let (columns, written) = hop.find(&key, was_written)?;
+            Some((columns, was_written.map(|_| written)))
+        })?;
         Some(self.output.with_text(end[0].value(), <[u8]>::to_vec))
     }
 }

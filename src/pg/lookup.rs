@@ -1,12 +1,14 @@
 //! Looking up what a foreign key refers to: an index scan of our own, with no SPI and none of the writer's rights.
 
+use std::collections::HashMap;
+
 use pgrx::pg_sys;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 
 use super::catalog;
 use super::list::cells;
 use super::output::{Function, PlanMemory};
-use super::row::{Attribute, OpenRelation, Row, index_oids, updater};
+use super::row::{Attribute, OpenRelation, Row, Written, index_oids, updater};
 use super::scope::as_restricted;
 use super::value::OwnedValue;
 
@@ -163,13 +165,29 @@ impl Lookup {
         self.wanted[0].type_oid
     }
 
-    /// The wanted columns of the row that `key` refers to: as it is now, also where this very command made it,
-    /// or else as it was when this transaction deleted it. `None` without such a row or where one of them is NULL.
-    pub fn find(&self, key: &[OwnedValue]) -> Option<Vec<OwnedValue>> {
+    /// The wanted columns of the row that `key` refers to, and when that was written: as it is now, also where this very command
+    /// made it, or else as it was when this transaction deleted it. `None` without such a row or where one of them is NULL.
+    ///
+    /// `was_written`: where the key is that of a row which is no more, when that was written. If the key passed to another row
+    /// since, by a cascade or before a deferred constraint looked, the one that had it until then is meant.
+    pub fn find(
+        &self,
+        key: &[OwnedValue],
+        was_written: Option<Written>,
+    ) -> Option<(Vec<OwnedValue>, Written)> {
         as_restricted(self.owner, || {
             let values = self.as_compared(key)?;
-            let scan = |deleted| self.leaves.iter().find_map(|leaf| self.scan(leaf, &values, deleted));
-            scan(false).or_else(|| scan(true)).flatten()
+            let of_leaves = |found: &dyn Fn(&Leaf) -> Option<Version>| self.leaves.iter().find_map(found);
+            let live = of_leaves(&|leaf| self.live(leaf, &values));
+            let is_newer = |live: &Version, since| live.written > since;
+            let version = match (live, was_written) {
+                (Some(live), Some(since)) if is_newer(&live, since) => {
+                    of_leaves(&|leaf| self.taken(leaf, &values, Some((since, live.place)))).unwrap_or(live)
+                }
+                (Some(live), _) => live,
+                (None, _) => of_leaves(&|leaf| self.taken(leaf, &values, None))?,
+            };
+            Some((version.columns?, version.written))
         })
     }
 
@@ -182,8 +200,77 @@ impl Lookup {
         key.iter().zip(&self.comparisons).map(as_compared).collect()
     }
 
-    /// `None` without such a row, `Some(None)` where a column is NULL.
-    fn scan(&self, leaf: &Leaf, values: &[pg_sys::Datum], deleted: bool) -> Option<Option<Vec<OwnedValue>>> {
+    /// The row as it is now.
+    fn live(&self, leaf: &Leaf, values: &[pg_sys::Datum]) -> Option<Version> {
+        let mut found = None;
+        self.scan(leaf, values, false, |slot| {
+            // SAFETY: the scan put a row there.
+            found = Some(unsafe { self.version(leaf, slot) });
+            false
+        });
+        found
+    }
+
+    /// The version that this transaction took away last. `since`: or the first that it took away since then, unless it is an
+    /// earlier one of the row at that place.
+    fn taken(
+        &self,
+        leaf: &Leaf,
+        values: &[pg_sys::Datum],
+        since: Option<(Written, Place)>,
+    ) -> Option<Version> {
+        let (mut found, mut taken) = (None, None);
+        let mut followed_by = HashMap::new();
+        self.scan(leaf, values, true, |slot| {
+            // SAFETY: the scan put a row there.
+            let Some((command, place, next)) = (unsafe { taken_by(slot) }) else { return true };
+            followed_by.insert(place, next);
+            let is_it = match since {
+                None => taken.is_none_or(|taken| command >= taken),
+                Some((since, _)) => Written::by(command) > since && taken.is_none_or(|taken| command < taken),
+            };
+            if is_it {
+                taken = Some(command);
+                // SAFETY: as above.
+                found = Some(unsafe { self.version(leaf, slot) });
+            }
+            true
+        });
+        let found: Version = found?;
+        let Some((_, live)) = since else { return Some(found) };
+        // Versions of one row follow each other, also where they have the same key.
+        let mut place = found.place;
+        while let Some(next) = followed_by.remove(&place) {
+            place = next;
+        }
+        (place != live).then_some(found)
+    }
+
+    /// # Safety
+    /// `slot` must hold a row of the leaf's table in a buffer.
+    unsafe fn version(&self, leaf: &Leaf, slot: *mut pg_sys::TupleTableSlot) -> Version {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let row = Row::in_slot(slot);
+            let columns = leaf.positions.iter().zip(&self.wanted);
+            Version {
+                columns: columns
+                    .map(|(position, column)| Some(OwnedValue::copy(row.get(*position)?, column)))
+                    .collect(),
+                written: Written::of(&*header(slot)),
+                place: Place::of((*slot).tts_tableOid, &(*slot).tts_tid),
+            }
+        }
+    }
+
+    /// Hands the row of that key to `visit`, or all its versions, until it has enough.
+    fn scan(
+        &self,
+        leaf: &Leaf,
+        values: &[pg_sys::Datum],
+        versions: bool,
+        mut visit: impl FnMut(*mut pg_sys::TupleTableSlot) -> bool,
+    ) {
         // SAFETY: everything opened is closed, in reverse order; after an error the transaction's abort does
         // it. The keys' types are the operators' right sides. A registered snapshot is a copy of our own, so that
         // its command id can be raised by one.
@@ -203,7 +290,7 @@ impl Lookup {
                     values[*which],
                 );
             }
-            let snapshot = if deleted {
+            let snapshot = if versions {
                 &raw mut pg_sys::SnapshotAnyData
             } else {
                 let latest = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
@@ -214,36 +301,63 @@ impl Lookup {
             let keys = scan_keys.len() as i32;
             let scan = pg_sys::index_beginscan(heap, tree, snapshot, keys, 0);
             pg_sys::index_rescan(scan, scan_keys.as_mut_ptr(), keys, std::ptr::null_mut(), 0);
-            let (mut found, mut latest) = (None, None);
-            while pg_sys::index_getnext_slot(scan, pg_sys::ScanDirection::ForwardScanDirection, slot) {
-                if deleted {
-                    // Of the versions that this transaction took away, the one it took away last.
-                    let command = deleted_by(slot);
-                    if command.is_none() || command < latest {
-                        continue;
-                    }
-                    latest = command;
-                }
-                let row = Row::in_slot(slot);
-                let columns = leaf.positions.iter().zip(&self.wanted);
-                found = Some(
-                    columns
-                        .map(|(position, column)| Some(OwnedValue::copy(row.get(*position)?, column)))
-                        .collect(),
-                );
-                if !deleted {
-                    break;
-                }
-            }
+            while pg_sys::index_getnext_slot(scan, pg_sys::ScanDirection::ForwardScanDirection, slot)
+                && visit(slot)
+            {}
             pg_sys::index_endscan(scan);
             pg_sys::ExecDropSingleTupleTableSlot(slot);
-            if !deleted {
+            if !versions {
                 pg_sys::UnregisterSnapshot(snapshot);
             }
             pg_sys::index_close(tree, pg_sys::NoLock as i32);
             pg_sys::table_close(heap, pg_sys::NoLock as i32);
-            found
         }
+    }
+}
+
+/// A version of a row that a key refers to.
+struct Version {
+    /// The wanted columns, unless one is NULL.
+    columns: Option<Vec<OwnedValue>>,
+    written: Written,
+    place: Place,
+}
+
+/// Where a version stands: table, block and number there.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Place(u32, u16, u16, u16);
+
+impl Place {
+    fn of(table: pg_sys::Oid, tid: &pg_sys::ItemPointerData) -> Self {
+        Self(table.to_u32(), tid.ip_blkid.bi_hi, tid.ip_blkid.bi_lo, tid.ip_posid)
+    }
+}
+
+/// # Safety
+/// `slot` must hold a heap tuple in a buffer.
+unsafe fn header(slot: *mut pg_sys::TupleTableSlot) -> pg_sys::HeapTupleHeader {
+    let mut copied = false;
+    // SAFETY: a buffer slot hands out its own tuple, whose header is on the page.
+    unsafe { (*pg_sys::ExecFetchSlotHeapTuple(slot, false, &mut copied)).t_data }
+}
+
+/// The command of this transaction that deleted or replaced the row version in `slot`, if one did, where that version stands, and
+/// where the one that follows it does: itself, if it was deleted.
+///
+/// # Safety
+/// `slot` must hold a heap tuple in a buffer.
+unsafe fn taken_by(slot: *mut pg_sys::TupleTableSlot) -> Option<(pg_sys::CommandId, Place, Place)> {
+    // SAFETY: as the caller promises; only of this transaction's versions is the command known.
+    unsafe {
+        let header = header(slot);
+        let table = (*slot).tts_tableOid;
+        pg_sys::TransactionIdIsCurrentTransactionId(updater(&*header)).then(|| {
+            (
+                pg_sys::HeapTupleHeaderGetCmax(header),
+                Place::of(table, &(*slot).tts_tid),
+                Place::of(table, &(*header).t_ctid),
+            )
+        })
     }
 }
 
@@ -265,21 +379,6 @@ impl Comparison {
         };
         let cast = path == pg_sys::CoercionPathType::COERCION_PATH_FUNC && own != right;
         Self { function: compare, subtype: right, cast: cast.then(|| Function::new(memory, function)) }
-    }
-}
-
-/// The command of this transaction that deleted or replaced the row version in `slot`, if one did.
-///
-/// # Safety
-/// `slot` must hold a heap tuple in a buffer.
-unsafe fn deleted_by(slot: *mut pg_sys::TupleTableSlot) -> Option<pg_sys::CommandId> {
-    // SAFETY: a buffer slot hands out its own tuple, whose header is on the page; only of this transaction's is the
-    // command known.
-    unsafe {
-        let mut copied = false;
-        let header = (*pg_sys::ExecFetchSlotHeapTuple(slot, false, &mut copied)).t_data;
-        pg_sys::TransactionIdIsCurrentTransactionId(updater(&*header))
-            .then(|| pg_sys::HeapTupleHeaderGetCmax(header))
     }
 }
 

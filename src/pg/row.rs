@@ -26,6 +26,30 @@ pub(super) unsafe fn updater(header: &pg_sys::HeapTupleHeaderData) -> pg_sys::Tr
     }
 }
 
+/// When a version of a row was written: before this transaction, or by which of its commands. Later is greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Written(Option<pg_sys::CommandId>);
+
+impl Written {
+    /// Of the version with this header.
+    ///
+    /// # Safety
+    /// `header` must be a row's in a buffer or a copy of it.
+    pub(super) unsafe fn of(header: &pg_sys::HeapTupleHeaderData) -> Self {
+        let frozen = u32::from(header.t_infomask) & pg_sys::HEAP_XMIN_FROZEN == pg_sys::HEAP_XMIN_FROZEN;
+        // SAFETY: as the caller promises; only of a transaction's own versions is the command known.
+        unsafe {
+            let own = !frozen && pg_sys::TransactionIdIsCurrentTransactionId(header.t_choice.t_heap.t_xmin);
+            Self(own.then(|| pg_sys::HeapTupleHeaderGetCmin(std::ptr::from_ref(header).cast_mut())))
+        }
+    }
+
+    /// By this command of it.
+    pub(super) fn by(command: pg_sys::CommandId) -> Self {
+        Self(Some(command))
+    }
+}
+
 /// An open table.
 #[derive(Clone, Copy)]
 pub struct Relation<'a> {

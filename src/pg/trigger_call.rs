@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
-use super::row::{Relation, Row, updater};
+use super::row::{Relation, Row, Written, updater};
 use super::session;
 
 /// `MovedPartitionsOffsetNumber` (`storage/itemptr.h`): where a row's successor would be, this says that it is in
@@ -144,6 +144,12 @@ impl<'a> TriggerCall<'a> {
         };
         // SAFETY: a row trigger is given its tuples.
         Some(unsafe { (*tuple).t_data })
+    }
+
+    /// When what `first_row` shows was written.
+    pub fn first_written(&self) -> Written {
+        // SAFETY: a row trigger is given its first row, whose header is as it is on the page.
+        unsafe { Written::of(&*(*self.data.tg_trigtuple).t_data) }
     }
 
     /// Whether the deleted row went on to another partition: its INSERT there follows, unless a trigger there
