@@ -1,6 +1,6 @@
 //! `audit.track` and `audit.untrack`: what is checked, and the triggers they make.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::near::did_you_mean;
 use crate::own;
 use crate::pg::caught::Mistake;
-use crate::pg::row::OpenRelation;
+use crate::pg::row::{Attribute, OpenRelation};
 use crate::pg::scope::as_extension_owner;
 use crate::target::Table;
 use crate::tracking::Tracking;
@@ -72,8 +72,7 @@ pub fn track(arguments: Arguments) -> Result<()> {
         on_replica: arguments.on_replica.unwrap_or(false),
         attnums: BTreeMap::new(),
     };
-    let tracking =
-        given.resolved(target, &columns, &primary_key).map_err(|unresolved| does_not_fit(&unresolved))?;
+    let tracking = resolved_and_kept(&given, target, &columns, &primary_key)?;
     // A misspelt mask would store the secret.
     if let Some((argument, column)) =
         given.optional_columns().find(|(_, column)| !tracking.attnums.contains_key(*column))
@@ -100,6 +99,28 @@ pub fn track(arguments: Arguments) -> Result<()> {
     // What is kept out of this table's events may be another's scope.
     ddl::follow_altered(false, None)?;
     add_to_catalogue(&tracking)
+}
+
+/// The settings with the columns that they name. Others' DDL on the tables that their paths lead along ends first; what comes after
+/// waits until these settings are committed, and then minds them.
+fn resolved_and_kept(
+    given: &Tracking,
+    target: pg_sys::Oid,
+    columns: &[Option<Attribute>],
+    primary_key: &[usize],
+) -> Result<Tracking> {
+    let mut kept = HashSet::from([target]);
+    loop {
+        let tracking = given.resolved(target, columns, primary_key);
+        let along = given.along(target, columns);
+        let others: Vec<_> = along.into_iter().filter(|table| kept.insert(*table)).collect();
+        if others.is_empty() {
+            return tracking.map_err(|unresolved| does_not_fit(&unresolved));
+        }
+        for table in others {
+            OpenRelation::lock_shared(table);
+        }
+    }
 }
 
 /// Stops tracking a table. Its events stay.

@@ -174,6 +174,9 @@ fn tell_what_was_done(ended: Option<&Command>) -> Result<()> {
         }
         return allow_in_server_log("audit.event");
     }
+    if doing.watch == Watch::Rows && !trail_rows::may_concern(ended) {
+        return Ok(());
+    }
     let tell = |before: &State, after: &State| {
         if doing.watch == Watch::Rows {
             return trail_rows::tell(before, after, ended);

@@ -2,19 +2,21 @@
 //! of another type, types whose values read otherwise, another primary key, foreign keys that lead to another scope.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use pgrx::pg_sys;
 
 use crate::columns;
 use crate::ddl;
 use crate::error::Result;
+use crate::fits;
 use crate::pg::catalog;
 use crate::pg::ddl_command::Command;
 use crate::pg::row::OpenRelation;
 use crate::tracking::Tracking;
 use crate::trail_state::{Column, Reference, Rows, State};
 use crate::trail_tracking::tell_of;
+use crate::triggers;
 
 /// What may have changed.
 #[derive(Clone, Default)]
@@ -52,6 +54,20 @@ pub fn note(relation: Option<pg_sys::Oid>) {
             None => touched.any = true,
         }
     });
+}
+
+/// Whether tables that are tracked, or that their paths lead along, may have changed.
+pub fn may_concern(ended: Option<&Command>) -> bool {
+    if ended.is_some_and(Command::renames_value) {
+        return true;
+    }
+    let (Some(touched), Some(function)) = (TOUCHED.with_borrow(Option::clone), catalog::capture_function())
+    else {
+        return false;
+    };
+    let changed: HashSet<_> = touched.relations.into_iter().map(pg_sys::Oid::from).collect();
+    let is_apart = |table: &pg_sys::Oid| fits::is_known(*table, |fit| fit.along.is_disjoint(&changed));
+    touched.any || !triggers::tables(function).iter().all(is_apart)
 }
 
 /// Tells what differs, one event a table. `ended`: the command, if it is over.

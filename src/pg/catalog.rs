@@ -189,6 +189,24 @@ pub fn ancestors(relation: pg_sys::Oid) -> impl Iterator<Item = pg_sys::Oid> {
     std::iter::successors(parent_of(relation), |table| parent_of(*table))
 }
 
+/// The constraint of the table above of which this one is a partition's.
+pub fn constraint_above(constraint: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    /// `conparentid`, from `src/include/catalog/pg_constraint.h`, which pgrx does not bind.
+    const ABOVE: i16 = 11;
+    // SAFETY: a syscache look-up, released after its last use; the attribute is an OID and never NULL.
+    unsafe {
+        let cache = pg_sys::SysCacheIdentifier::CONSTROID as i32;
+        let tuple = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(constraint));
+        if tuple.is_null() {
+            return None;
+        }
+        let mut is_null = false;
+        let above = pg_sys::SysCacheGetAttr(cache, tuple, ABOVE, &mut is_null);
+        pg_sys::ReleaseSysCache(tuple);
+        Some(pg_sys::Oid::from(above.value() as u32)).filter(|above| *above != pg_sys::InvalidOid)
+    }
+}
+
 /// What kind of relation it is, as `pg_class.relkind` has it; zero if there is none.
 pub fn kind(relation: pg_sys::Oid) -> u8 {
     // SAFETY: a look-up by OID.

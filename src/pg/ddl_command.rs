@@ -76,10 +76,15 @@ impl Command {
             match (*self.0).type_ {
                 pg_sys::NodeTag::T_AlterTableStmt => return self.alters(),
                 pg_sys::NodeTag::T_AlterEnumStmt => return self.renames_value().then_some(Watch::Rows),
-                // Rows of a table that inherits from another are the other's, too.
-                pg_sys::NodeTag::T_CreateStmt => {
+                // Rows of a table that inherits from another are the other's, too. The statement of a foreign table begins as that
+                // of a table.
+                pg_sys::NodeTag::T_CreateStmt | pg_sys::NodeTag::T_CreateForeignTableStmt => {
                     let create = self.0.cast::<pg_sys::CreateStmt>();
                     !(*create).inhRelations.is_null() && (*create).partbound.is_null()
+                }
+                // It may hold such.
+                pg_sys::NodeTag::T_CreateSchemaStmt => {
+                    !(*self.0.cast::<pg_sys::CreateSchemaStmt>()).schemaElts.is_null()
                 }
                 pg_sys::NodeTag::T_RuleStmt => {
                     self.is_of_the_trail((*self.0.cast::<pg_sys::RuleStmt>()).relation)
@@ -304,27 +309,19 @@ pub struct Detached {
     pub partition: pg_sys::Oid,
 }
 
-/// Whether it adds a column with a value for the rows that are there, a primary key, or a foreign key.
+/// Whether it adds a column, which may have a value for the rows that are there by its type alone, a primary key, or a foreign key.
 ///
 /// # Safety
 /// `part` must be one of an ALTER TABLE.
 unsafe fn adds_to_rows(part: &pg_sys::AlterTableCmd) -> bool {
-    // SAFETY: ADD COLUMN has a definition, whose constraints are such, and ADD CONSTRAINT has one.
-    unsafe {
-        match part.subtype {
-            pg_sys::AlterTableType::AT_AddColumn => {
-                let constraints = cells((*part.def.cast::<pg_sys::ColumnDef>()).constraints);
-                constraints.iter().any(|cell| {
-                    let kind = (*cell.ptr_value.cast::<pg_sys::Constraint>()).contype;
-                    matches!(kind, pg_sys::ConstrType::CONSTR_DEFAULT | pg_sys::ConstrType::CONSTR_PRIMARY)
-                })
-            }
-            pg_sys::AlterTableType::AT_AddConstraint => matches!(
-                (*part.def.cast::<pg_sys::Constraint>()).contype,
-                pg_sys::ConstrType::CONSTR_PRIMARY | pg_sys::ConstrType::CONSTR_FOREIGN
-            ),
-            _ => false,
+    match part.subtype {
+        pg_sys::AlterTableType::AT_AddColumn => true,
+        pg_sys::AlterTableType::AT_AddConstraint => {
+            // SAFETY: ADD CONSTRAINT has one.
+            let kind = unsafe { (*part.def.cast::<pg_sys::Constraint>()).contype };
+            matches!(kind, pg_sys::ConstrType::CONSTR_PRIMARY | pg_sys::ConstrType::CONSTR_FOREIGN)
         }
+        _ => false,
     }
 }
 

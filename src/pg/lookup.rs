@@ -1,5 +1,6 @@
 //! Looking up what a foreign key refers to: an index scan of our own, with no SPI and none of the writer's rights.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use pgrx::pg_sys;
@@ -55,7 +56,8 @@ impl ForeignKey {
 }
 
 /// The foreign keys that the column at `position` (from zero) of `relation` is in: those of the fewest columns
-/// first, and the oldest of them.
+/// first, and the oldest of them. A partition has its own after those that it shares with the tables above, those of the topmost
+/// first, so that a path leads along the same from each.
 pub fn foreign_keys(relation: pg_sys::Oid, position: usize) -> Vec<ForeignKey> {
     let Some(open) = OpenRelation::peek(relation) else { return Vec::new() };
     // SAFETY: the relation is open; its list of foreign keys belongs to the relation cache and is copied before
@@ -88,7 +90,12 @@ pub fn foreign_keys(relation: pg_sys::Oid, position: usize) -> Vec<ForeignKey> {
         .filter(|key| key.columns.iter().any(|column| column.own == position) && !of_a_whole(key))
         .cloned()
         .collect();
-    keys.sort_by_key(|key| (key.columns.len(), key.oid.to_u32()));
+    let keys_above =
+        |key| std::iter::successors(catalog::constraint_above(key), |key| catalog::constraint_above(*key));
+    keys.sort_by_cached_key(|key| {
+        let root = keys_above(key.oid).last().unwrap_or(key.oid);
+        (Reverse(keys_above(key.oid).count()), key.columns.len(), root.to_u32())
+    });
     keys
 }
 

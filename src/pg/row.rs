@@ -231,6 +231,11 @@ impl OpenRelation {
         Self::locked(oid, pg_sys::ShareRowExclusiveLock)
     }
 
+    /// The same, against DDL that shuts out readers, and nobody else.
+    pub fn lock_shared(oid: pg_sys::Oid) -> Option<Self> {
+        Self::locked(oid, pg_sys::AccessShareLock)
+    }
+
     /// The same, against readers too.
     pub fn lock_alone(oid: pg_sys::Oid) -> Option<Self> {
         Self::locked(oid, pg_sys::AccessExclusiveLock)

@@ -130,3 +130,32 @@ fn a_parent_that_moves_keeps_its_children() {
         ]
     );
 }
+
+#[test]
+fn a_partitions_own_foreign_key_leads_nowhere_else() {
+    let database = Database::create("own_keys");
+    let mut client = database.connect();
+    let left = events(
+        &mut client,
+        "CALL audit.maintain();
+         CREATE TABLE fake (id int PRIMARY KEY, org text); CREATE TABLE project (id int PRIMARY KEY, org text);
+         INSERT INTO fake VALUES (1, 'evil'); INSERT INTO project VALUES (1, 'acme');
+         CREATE TABLE part_1 (id int PRIMARY KEY, project_id int REFERENCES fake);
+         CREATE TABLE part (id int PRIMARY KEY, project_id int) PARTITION BY RANGE (id);
+         CREATE TABLE part_2 (id int PRIMARY KEY, project_id int REFERENCES fake) PARTITION BY RANGE (id);
+         CREATE TABLE part_2_1 (id int PRIMARY KEY, project_id int REFERENCES fake);
+         ALTER TABLE part ADD FOREIGN KEY (project_id) REFERENCES project;
+         SELECT audit.track('part', 'part', organisation_id => 'project_id.org');
+         ALTER TABLE part ATTACH PARTITION part_1 FOR VALUES FROM (1) TO (10);
+         ALTER TABLE part_2 ATTACH PARTITION part_2_1 FOR VALUES FROM (10) TO (20);
+         ALTER TABLE part ATTACH PARTITION part_2 FOR VALUES FROM (10) TO (20);
+         INSERT INTO part VALUES (1, 1), (11, 1)",
+    );
+    assert_eq!(
+        left,
+        [
+            r#"part.created 1 acme {"id": 1, "project_id": 1}"#,
+            r#"part.created 11 acme {"id": 11, "project_id": 1}"#
+        ]
+    );
+}

@@ -66,6 +66,10 @@ fn columns_that_go_come_or_are_others() {
                 &["app.thing column vip came with a value for the rows that were there"],
             ),
             (
+                "CREATE DOMAIN app.seven AS int DEFAULT 7; ALTER TABLE app.thing ADD COLUMN n app.seven",
+                &["app.thing column n came with a value for the rows that were there"],
+            ),
+            (
                 "SET search_path = app; ALTER TABLE thing RENAME amount TO x; RESET search_path",
                 &["app.thing column amount is x now"],
             ),
@@ -123,6 +127,9 @@ fn columns_that_change_with_a_parents_or_a_types() {
          CREATE TABLE app.grandchild () INHERITS (app.child);
          CREATE TABLE app.part (id int PRIMARY KEY, name text) PARTITION BY RANGE (id);
          CREATE TABLE app.part_1 PARTITION OF app.part FOR VALUES FROM (0) TO (10);
+         CREATE TABLE app.free (id int PRIMARY KEY, name text) PARTITION BY RANGE (id);
+         CREATE TABLE app.free_1 PARTITION OF app.free FOR VALUES FROM (0) TO (10);
+         SELECT audit.track('app.free_1', 'free');
          SELECT audit.track('app.typed', 'typed'), audit.track('app.child', 'child'),
                 audit.track('app.grandchild', 'grandchild', resource_id => '{id}'), audit.track('app.part', 'part');",
     );
@@ -150,6 +157,11 @@ fn columns_that_change_with_a_parents_or_a_types() {
             ),
             ("ALTER TABLE ONLY app.parent DROP note", &[]),
             ("ALTER TABLE app.part DROP name", &["app.part column name was dropped"]),
+            ("ALTER TABLE app.free DROP name", &["app.free_1 column name was dropped"]),
+            (
+                "ALTER TABLE app.free ADD name text DEFAULT 'x'",
+                &["app.free_1 column name came with a value for the rows that were there"],
+            ),
         ],
     );
 }

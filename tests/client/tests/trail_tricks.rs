@@ -215,6 +215,12 @@ fn partitions_with_rows_of_their_own_are_told() {
 fn tables_that_inherit_from_a_tracked_one_are_told() {
     let (database, mut dba, mut owner) = tracked("inherits");
     let name = format!("{}_owner", database.name);
+    dba.batch_execute(&format!(
+        "GRANT CREATE ON DATABASE {} TO {name}; CREATE FOREIGN DATA WRAPPER nothing; CREATE SERVER far FOREIGN DATA WRAPPER nothing;
+         GRANT USAGE ON FOREIGN SERVER far TO {name}",
+        database.name
+    ))
+    .unwrap();
     let mut seen = 0;
     told(&mut dba, &mut seen);
     let begins = "inherits from it now, whose own rows leave an event only if it is tracked";
@@ -227,6 +233,11 @@ fn tables_that_inherit_from_a_tracked_one_are_told() {
             vec![format!("app.kid {begins}")],
         ),
         ("DROP TABLE app.kid", vec![format!("app.kid {ends}")]),
+        ("CREATE SCHEMA aside CREATE TABLE kid () INHERITS (app.thing)", vec![format!("aside.kid {begins}")]),
+        (
+            "CREATE FOREIGN TABLE app.foreign_kid () INHERITS (app.thing) SERVER far",
+            vec![format!("app.foreign_kid {begins}")],
+        ),
         (
             "CREATE TABLE app.free (id int); CREATE TABLE app.child () INHERITS (app.free); DROP TABLE app.free CASCADE",
             vec![],
