@@ -1,6 +1,12 @@
 -- The part of audit.health about tracked tables, and those that should be. Catalogs are read, never pg_partition_tree
 -- and its kin, which lock.
 
+CREATE FUNCTION audit.misfit(target regclass) RETURNS text
+    LANGUAGE c STABLE STRICT SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'audit_misfit';
+COMMENT ON FUNCTION audit.misfit(regclass) IS
+'Why the settings of a tracked table fit it no more, so that writes fail; NULL if they do, if there are none, and while somebody alters the table';
+
 CREATE FUNCTION audit.health_of_tables(not_seen_for interval)
     RETURNS TABLE (severity text, object text, problem text, remedy text)
     LANGUAGE sql STABLE ROWS 10 SET search_path = pg_catalog, pg_temp
@@ -132,6 +138,13 @@ SELECT 'error', 'table ' || t.name, 'the settings in its trigger are damaged: wr
        t.command || CASE WHEN t.meant IS NULL THEN ' -- and its other settings, which nothing tells any more' ELSE '' END
 FROM tracked t
 WHERE t.settings IS NULL
+
+UNION ALL
+SELECT 'error', 'table ' || t.name, format('its settings fit it no more, and writes fail: %s', m.problem),
+       t.command || ' -- with settings that fit'
+FROM tracked t
+CROSS JOIN LATERAL (SELECT audit.misfit(t.oid)) AS m (problem)
+WHERE t.is_tracked AND m.problem IS NOT NULL
 
 UNION ALL
 SELECT 'error', 'table ' || t.name, 'not tracked, though the log has no event that ended it: its changes leave no event',

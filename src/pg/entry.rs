@@ -220,6 +220,22 @@ unsafe fn check_health(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
 }
 
 sql_function!(
+    /// `audit.misfit(target)`.
+    audit_misfit, pg_finfo_audit_misfit, misfit
+);
+
+unsafe fn misfit(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: a strict function of one OID, whose result is copied into the current memory context.
+    unsafe {
+        let problem = Arguments::new(fcinfo).oid(0).and_then(health::misfit);
+        problem.and_then(|problem| problem.into_datum()).unwrap_or_else(|| {
+            (*fcinfo).isnull = true;
+            pg_sys::Datum::null()
+        })
+    }
+}
+
+sql_function!(
     /// `audit.trigger_settings(arguments)`.
     audit_trigger_settings, pg_finfo_audit_trigger_settings, trigger_settings
 );

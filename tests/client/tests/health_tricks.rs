@@ -320,3 +320,56 @@ fn months_are_told_by_their_bounds() {
         "{rows:#?}"
     );
 }
+
+#[test]
+fn settings_that_fit_no_more_are_told() {
+    let (cluster, mut dba) = healthy("misfits");
+    let function =
+        "CREATE FUNCTION public.is_odd(int) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT $1 % 2 = 1'";
+    dba.batch_execute(&format!(
+        "CREATE TABLE project (id int PRIMARY KEY, org text); {function};
+         CREATE TABLE task (id int PRIMARY KEY, project_id int REFERENCES project);
+         SELECT audit.track('project', 'project'), audit.track('task', 'task', organisation_id => 'project_id.org',
+             actions => '{{\"rules\": [{{\"on\": \"insert\", \"if\": \"public.is_odd(new.id)\", \"action\": \"task.odd\"}}]}}')"
+    ))
+    .unwrap();
+    assert!(told(&cluster).is_empty());
+    for (cause, problem, cure) in [
+        (
+            "ALTER TABLE project DROP COLUMN org",
+            "organisation_id: table public.project has no column \"org\"",
+            "ALTER TABLE project ADD COLUMN org text",
+        ),
+        (
+            "ALTER TABLE task DROP CONSTRAINT task_project_id_fkey",
+            "organisation_id: column \"project_id\" of table public.task is in no foreign key",
+            "ALTER TABLE task ADD FOREIGN KEY (project_id) REFERENCES project",
+        ),
+        (
+            "ALTER TABLE task DROP CONSTRAINT task_pkey",
+            "resource_id: table public.task has no primary key any more",
+            "ALTER TABLE task ADD PRIMARY KEY (id)",
+        ),
+        (
+            "DROP FUNCTION public.is_odd(int)",
+            "actions.rules[0].if: function public.is_odd(integer) does not exist",
+            function,
+        ),
+    ] {
+        dba.batch_execute(&unseen(cause)).unwrap();
+        let rows = told(&cluster);
+        let [severity, object, said, _] = &rows[0];
+        assert_eq!(
+            (rows.len(), &**severity, &**object),
+            (1, "error", "table public.task"),
+            "{cause}: {rows:#?}"
+        );
+        assert_eq!(*said, format!("its settings fit it no more, and writes fail: {problem}"));
+        cluster
+            .connect("postgres", "postgres")
+            .batch_execute("INSERT INTO task VALUES (1)")
+            .expect_err(cause);
+        dba.batch_execute(cure).unwrap();
+        assert!(told(&cluster).is_empty(), "{cause}");
+    }
+}
