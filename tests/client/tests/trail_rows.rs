@@ -350,3 +350,33 @@ fn an_old_snapshot_hides_no_change() {
         )],
     );
 }
+
+#[test]
+fn settings_of_a_restore_hide_nothing_of_others_than_superusers() {
+    let (database, mut owner) = tracked(
+        "like_a_restore",
+        "CREATE TABLE app.thing (id int PRIMARY KEY); SELECT audit.track('app.thing', 'thing')",
+    );
+    tells(
+        &database,
+        &mut owner,
+        &[(
+            "SET row_security = off; SET check_function_bodies = off; ALTER TABLE app.thing ADD e text DEFAULT 'forged'",
+            &["app.thing column e came with a value for the rows that were there"],
+        )],
+    );
+    let mut dba = database.connect();
+    owner
+        .batch_execute(
+            "CREATE TABLE app.part (id int PRIMARY KEY) PARTITION BY RANGE (id); SELECT audit.track('app.part', 'part');
+             CREATE TABLE app.part_1 (id int PRIMARY KEY); INSERT INTO app.part_1 VALUES (1);
+             ALTER TABLE app.part ATTACH PARTITION app.part_1 FOR VALUES FROM (0) TO (10)",
+        )
+        .unwrap();
+    let told = texts(
+        &mut dba,
+        "SELECT metadata ->> 'reason' FROM audit.event WHERE resource_id = 'app.part_1' AND action = 'audit.tracking.enabled'",
+    );
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("attached as a partition, whose rows of before left no event"));
+}
