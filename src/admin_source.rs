@@ -48,7 +48,8 @@ pub fn read(actor: &Text, take: impl FnMut(&Found)) -> Result<()> {
 
 /// Schema, name and owner of the source that is configured.
 fn configured() -> Option<(Text, Text, Text)> {
-    const SOURCE: &CStr = c"SELECT schema_name::text, source_name::text, owner::text FROM audit.admin_source";
+    const SOURCE: &CStr =
+        c"SELECT schema_name::text, source_name::text, owner::text FROM ONLY audit.admin_source";
     let mut found = None;
     as_extension_owner(|| {
         query::read(SOURCE, &[], |row| {
@@ -122,7 +123,7 @@ fn is_uuid(text: &[u8]) -> bool {
 /// Uses `source` from now on, and tries it; `None` ends the use of any.
 pub fn use_from(source: Option<pg_sys::Oid>) -> Result<()> {
     let Some(table) = source else {
-        as_extension_owner(|| query::write(c"DELETE FROM audit.admin_source", &[]));
+        as_extension_owner(|| query::write(c"DELETE FROM ONLY audit.admin_source", &[]));
         return Ok(());
     };
     let missing = || {

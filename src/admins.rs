@@ -141,7 +141,7 @@ pub fn grant(arguments: Grant) -> Result<()> {
 /// Takes back what was granted with the same arguments.
 pub fn revoke(arguments: Grant) -> Result<()> {
     // By the role's name alone: what a dropped role of that name was granted goes, too.
-    const DELETE: &CStr = c"DELETE FROM audit.admin
+    const DELETE: &CStr = c"DELETE FROM ONLY audit.admin
         WHERE actor_id IS NOT DISTINCT FROM $1 AND db_role IS NOT DISTINCT FROM $2::name
           AND organisation_id IS NOT DISTINCT FROM $4 AND project_id IS NOT DISTINCT FROM $5 AND instance_owner = $6";
     let grant = arguments.checked()?;
@@ -161,7 +161,7 @@ pub fn revoke(arguments: Grant) -> Result<()> {
 pub fn set_organisation(organisation_id: Option<Text>, enterprise: Option<bool>) -> Result<()> {
     const SET: &CStr = c"INSERT INTO audit.organisation (organisation_id, enterprise) VALUES ($1, $2)
         ON CONFLICT (organisation_id) DO UPDATE SET enterprise = excluded.enterprise";
-    const FORGET: &CStr = c"DELETE FROM audit.organisation WHERE organisation_id = $1";
+    const FORGET: &CStr = c"DELETE FROM ONLY audit.organisation WHERE organisation_id = $1";
     let Some(id) = organisation_id.filter(|id| !id.bytes().is_empty()).map(stored_identifier) else {
         return Err(Error::new(
             PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,

@@ -38,13 +38,13 @@ pub enum Principal {
 }
 
 const OF_ACTOR: &CStr =
-    c"SELECT organisation_id, project_id, instance_owner FROM audit.admin WHERE actor_id = $1";
+    c"SELECT organisation_id, project_id, instance_owner FROM ONLY audit.admin WHERE actor_id = $1";
 // A role's OID can come back as another role's, and its name as well: both have to agree.
 const OF_ROLE: &CStr = c"SELECT a.organisation_id, a.project_id, a.instance_owner
-    FROM audit.admin a JOIN pg_authid r ON r.oid = a.db_role_oid AND r.rolname = a.db_role
+    FROM ONLY audit.admin a JOIN pg_authid r ON r.oid = a.db_role_oid AND r.rolname = a.db_role
     WHERE a.actor_id IS NULL AND a.db_role_oid = $1";
 const UNLIKE_DEFAULT: &CStr =
-    c"SELECT organisation_id FROM audit.organisation WHERE organisation_id = ANY ($1) AND enterprise <> $2";
+    c"SELECT organisation_id FROM ONLY audit.organisation WHERE organisation_id = ANY ($1) AND enterprise <> $2";
 
 impl Principal {
     /// As of now.

@@ -471,3 +471,23 @@ fn as_principal<R>(
     client.batch_execute("COMMIT").unwrap();
     result
 }
+
+#[test]
+fn a_table_that_inherits_from_the_tables_of_rights_grants_nothing() {
+    let database = Database::create("heirs");
+    let reader = database.role("reader", &["audit_reader"]);
+    database
+        .connect()
+        .batch_execute(&format!(
+            "CALL audit.maintain(); SELECT audit.record('a.b', 'a', '1');
+             CREATE TABLE heir () INHERITS (audit.admin); ALTER TABLE heir OWNER TO {reader}"
+        ))
+        .unwrap();
+    let mut client = database.connect_as(&reader);
+    client
+        .batch_execute(&format!(
+            "INSERT INTO heir (db_role, db_role_oid, instance_owner) VALUES ('{reader}', '{reader}'::regrole, true)"
+        ))
+        .unwrap();
+    assert!(texts(&mut client, "SELECT action FROM audit.event").is_empty());
+}
