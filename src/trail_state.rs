@@ -212,10 +212,16 @@ const MEMBERS: &CStr = c"
     LEFT JOIN pg_namespace n ON d.classid = 'pg_namespace'::regclass AND n.oid = d.objid
     WHERE d.refclassid = 'pg_extension'::regclass AND d.refobjid = $1 AND d.deptype = 'e'";
 
+// Of a partitioned table's column, its partitions have what fills it.
 const COLUMNS: &CStr = c"
     SELECT a.attrelid, a.attname::text, a.attnum::text, a.atttypid, format_type(a.atttypid, NULL), a.attcollation,
-           a.atthasmissing, array_position(k.conkey, a.attnum)::text
+           a.atthasmissing OR c.relkind = 'p' AND EXISTS (
+               WITH RECURSIVE tree (oid) AS (
+                   SELECT c.oid UNION ALL SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid)
+               SELECT FROM tree t JOIN pg_attribute m ON m.attrelid = t.oid AND m.attname = a.attname AND m.atthasmissing),
+           array_position(k.conkey, a.attnum)::text
     FROM pg_attribute a
+    JOIN pg_class c ON c.oid = a.attrelid
     LEFT JOIN pg_constraint k ON k.conrelid = a.attrelid AND k.contype = 'p'
     WHERE a.attrelid = ANY ($1) AND a.attnum > 0 AND NOT a.attisdropped
     ORDER BY a.attrelid, a.attnum";

@@ -157,6 +157,10 @@ fn columns_that_change_with_a_parents_or_a_types() {
             ),
             ("ALTER TABLE ONLY app.parent DROP note", &[]),
             ("ALTER TABLE app.part DROP name", &["app.part column name was dropped"]),
+            (
+                "ALTER TABLE app.part ADD name text DEFAULT 'x', ADD free text",
+                &["app.part column name came with a value for the rows that were there"],
+            ),
             ("ALTER TABLE app.free DROP name", &["app.free_1 column name was dropped"]),
             (
                 "ALTER TABLE app.free ADD name text DEFAULT 'x'",
