@@ -246,11 +246,27 @@ impl Lookup {
         let found: Version = found?;
         let Some((_, live)) = since else { return Some(found) };
         // Versions of one row follow each other, also where they have the same key.
-        let mut place = found.place;
+        let (mut last, mut place) = (found.place, found.place);
         while let Some(next) = followed_by.remove(&place) {
-            place = next;
+            (last, place) = (place, next);
         }
-        (place != live).then_some(found)
+        if place == live {
+            return None;
+        }
+        // As the row was last while it had the key.
+        let mut version = Some(found).filter(|found| found.place == last);
+        if version.is_none() {
+            self.scan(leaf, values, true, |slot| {
+                // SAFETY: the scan put a row there.
+                let here = unsafe { Place::of((*slot).tts_tableOid, &(*slot).tts_tid) };
+                if here == last {
+                    // SAFETY: as above.
+                    version = Some(unsafe { self.version(leaf, slot) });
+                }
+                version.is_none()
+            });
+        }
+        version
     }
 
     /// # Safety

@@ -63,6 +63,23 @@ fn keys_that_are_shifted() {
 }
 
 #[test]
+fn keys_that_are_shifted_after_their_projects_moved() {
+    let (_database, mut client) = projects("moved_and_shifted");
+    client.batch_execute("DELETE FROM lax").unwrap();
+    let shifted = events(
+        &mut client,
+        "BEGIN; UPDATE project SET org = org || '1'; UPDATE project SET org = org || '2'; UPDATE project SET id = id + 1; COMMIT",
+    );
+    assert_eq!(
+        shifted,
+        [
+            r#"child.updated 10 acme12 {"project_id": 1} {"project_id": 2}"#,
+            r#"child.updated 20 beta12 {"project_id": 2} {"project_id": 3}"#,
+        ]
+    );
+}
+
+#[test]
 fn a_key_that_is_taken_by_another() {
     let (_database, mut client) = projects("taken");
     let gone = events(
