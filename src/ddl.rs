@@ -50,7 +50,7 @@ fn brought(change: &Change) -> Vec<pg_sys::Oid> {
 /// A partition of the log that a superuser made or brought back gets what `audit.maintain` gives its own. A restore makes
 /// that itself.
 fn guard_new_partition(partition: pg_sys::Oid) -> Result<()> {
-    match session::is_under_restore_settings() {
+    match session::is_restore() {
         true => Ok(()),
         false => triggers::guard_partition(partition),
     }
@@ -152,7 +152,7 @@ fn follow_table(
             }
             // A restore with --clean takes foreign keys away before the tables, and makes all of it again.
             Err(unresolved)
-                if (altered || is_being_altered(unresolved.problem.table())) && !own::is_restore() =>
+                if (altered || is_being_altered(unresolved.problem.table())) && !session::is_restore() =>
             {
                 return Err(refused(table, &unresolved));
             }

@@ -80,13 +80,8 @@ pub fn tell_tracking(table: pg_sys::Oid, before: Option<&Tracking>, after: Optio
     tell(Told { action, resource_type: "table", name: &name, before, after, reason: None })
 }
 
-/// Whether a superuser restores a dump, by what pg_dump's scripts and pg_restore set first.
-pub fn is_restore() -> bool {
-    session::is_under_restore_settings() && session::is_superuser()
-}
-
 /// Whether the row at hand comes back from a dump, in which its event is, too: a superuser inserts it, by no function of the
 /// extension's.
 pub fn is_restored(operation: Operation) -> bool {
-    operation == Operation::Insert && is_restore() && !session::is_acting_for_another()
+    operation == Operation::Insert && session::is_restore() && !session::is_acting_for_another()
 }

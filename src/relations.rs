@@ -168,9 +168,7 @@ fn compile(call: &TriggerCall<'_>, relation: Relation<'_>) -> Result<Plan> {
     let primary_key = relation.primary_key();
     let organisation_id = tracking.organisation_id.as_ref().map(scope).transpose()?;
     let project_id = tracking.project_id.as_ref().map(scope).transpose()?;
-    let ancestors: Vec<pg_sys::Oid> =
-        std::iter::successors(catalog::parent_of(relation.oid()), |table| catalog::parent_of(*table))
-            .collect();
+    let ancestors: Vec<pg_sys::Oid> = catalog::ancestors(relation.oid()).collect();
     let text = |text: String| Text::new(&catalog::from_utf8(&text));
     let masked = with_generated(&tracking.mask, &attributes, &generated);
     let excluded = with_generated(&tracking.exclude, &attributes, &generated);

@@ -302,13 +302,8 @@ impl Tracking {
                 return Err(Unresolved { argument: place(index, "columns"), problem });
             }
         }
-        for (argument, path) in [("organisation_id", &self.organisation_id), ("project_id", &self.project_id)]
-        {
-            let Some(steps) =
-                path.as_ref().and_then(|path| resolve(table, columns, path, &self.attnums).ok())
-            else {
-                continue;
-            };
+        for (argument, path) in self.paths() {
+            let Ok(steps) = resolve(table, columns, path, &self.attnums) else { continue };
             let (first, last) = (&steps[0], &steps[steps.len() - 1]);
             let hidden = if kept_out.contains(&first.label) {
                 Some(first)
@@ -382,10 +377,16 @@ impl Tracking {
         with_generated(&[&self.mask[..], &self.exclude].concat(), columns, generated)
     }
 
+    /// The scopes' paths, with the arguments of `audit.track` that name them.
+    pub fn paths(&self) -> impl Iterator<Item = (&'static str, &String)> {
+        let paths = [("organisation_id", &self.organisation_id), ("project_id", &self.project_id)];
+        paths.into_iter().filter_map(|(argument, path)| Some((argument, path.as_ref()?)))
+    }
+
     /// The tables that the scopes' paths lead along, as far as they lead, and `table` itself.
     pub fn along(&self, table: pg_sys::Oid, columns: &[Option<Attribute>]) -> HashSet<pg_sys::Oid> {
         let mut along = HashSet::from([table]);
-        for path in self.organisation_id.iter().chain(&self.project_id) {
+        for (_, path) in self.paths() {
             // Where it ends does not matter.
             let _ = walk(table, columns, path, &self.attnums, |next| {
                 along.insert(next);

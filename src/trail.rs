@@ -17,7 +17,7 @@ use crate::pg::session;
 use crate::pg::snapshot::Snapshot;
 use crate::tracking::{Tracking, triggers_of};
 use crate::trail_rows;
-use crate::trail_state::{Column, Names, State};
+use crate::trail_state::{Column, Names, State, of};
 use crate::trail_tracking::{self, tell_detached};
 use crate::triggers;
 
@@ -240,12 +240,9 @@ fn refuse_destruction(before: &State, after: &State) -> Result<()> {
             continue;
         };
         if now.columns != part.columns {
-            let of = |state: &State| {
-                state.columns_of(&[part.table]).remove(&part.table.to_u32()).unwrap_or_default()
-            };
-            let columns = of(after);
-            let is_gone = |column: &&Column| !columns.iter().any(|now| now.is(column));
-            for column in of(before).iter().filter(is_gone) {
+            let (was, is) = (before.columns_of(&[part.table]), after.columns_of(&[part.table]));
+            let is_gone = |column: &&Column| !of(&is, part.table).iter().any(|now| now.is(column));
+            for column in of(&was, part.table).iter().filter(is_gone) {
                 destroyed(&format!("column {} of {name}", column.name))?;
             }
         }
@@ -277,7 +274,7 @@ pub fn destroyed(what: &str) -> Result<()> {
 /// Guards of the log that are off now, row-level security that is not what it was, functions that are others, and whatever
 /// else came to the log.
 fn tell_guards(before: &State, after: &State) -> Result<()> {
-    let is_restore = own::is_restore();
+    let is_restore = session::is_restore();
     for guard in before.triggers.iter().filter(|trigger| trigger.is_guard) {
         if after.part(guard.table()).is_none() {
             continue;

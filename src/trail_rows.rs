@@ -14,7 +14,7 @@ use crate::pg::catalog;
 use crate::pg::ddl_command::Command;
 use crate::pg::row::OpenRelation;
 use crate::tracking::Tracking;
-use crate::trail_state::{Column, Reference, Rows, State};
+use crate::trail_state::{Column, Reference, Rows, State, of};
 use crate::trail_tracking::tell_of;
 use crate::triggers;
 
@@ -22,7 +22,7 @@ use crate::triggers;
 #[derive(Clone, Default)]
 struct Touched {
     /// Relations of any kind. The server tells the relation cache of each whose columns, keys or foreign keys change.
-    relations: BTreeSet<u32>,
+    relations: HashSet<pg_sys::Oid>,
     /// Whether it may be others, too: the server told so many at once that it names none.
     any: bool,
 }
@@ -46,8 +46,8 @@ pub fn watch_no_more() {
 pub fn note(relation: Option<pg_sys::Oid>) {
     TOUCHED.with_borrow_mut(|touched| {
         let Some(touched) = touched else { return };
-        match relation.map(pg_sys::Oid::to_u32) {
-            Some(relation) if relation >= pg_sys::FirstNormalObjectId => {
+        match relation {
+            Some(relation) if relation.to_u32() >= pg_sys::FirstNormalObjectId => {
                 touched.relations.insert(relation);
             }
             Some(_) => {}
@@ -65,8 +65,8 @@ pub fn may_concern(ended: Option<&Command>) -> bool {
     else {
         return false;
     };
-    let changed: HashSet<_> = touched.relations.into_iter().map(pg_sys::Oid::from).collect();
-    let is_apart = |table: &pg_sys::Oid| fits::is_known(*table, |fit| fit.along.is_disjoint(&changed));
+    let is_apart =
+        |table: &pg_sys::Oid| fits::is_known(*table, |fit| fit.along.is_disjoint(&touched.relations));
     touched.any || !triggers::tables(function).iter().all(is_apart)
 }
 
@@ -78,7 +78,7 @@ pub fn tell(before: &State, after: &State, ended: Option<&Command>) -> Result<()
     };
     let touched: Vec<_> = match touched.any {
         true => after.relations(),
-        false => touched.relations.into_iter().map(pg_sys::Oid::from).collect(),
+        false => touched.relations.into_iter().collect(),
     };
     let columns = (before.columns_of(&touched), after.columns_of(&touched));
     let references = Others::new(before.references_of(&touched), after.references_of(&touched));
@@ -111,11 +111,6 @@ pub fn tell(before: &State, after: &State, ended: Option<&Command>) -> Result<()
         }
     }
     Ok(())
-}
-
-/// What belongs to one of them.
-fn of<Thing>(rows: &Rows<Thing>, owner: pg_sys::Oid) -> &[Thing] {
-    rows.get(&owner.to_u32()).map_or(&[], Vec::as_slice)
 }
 
 fn column_reasons(was: &[Column], is: &[Column]) -> Vec<String> {
@@ -203,10 +198,9 @@ impl Others {
 
     /// Whether they differ in those that have this column of the table.
     fn are_at(&self, table: pg_sys::Oid, number: usize) -> bool {
-        let at = |rows: &'_ Rows<Reference>| -> Vec<_> {
-            of(rows, table).iter().filter(|reference| reference.has(number)).cloned().collect()
-        };
-        self.tables.contains(&table.to_u32()) && at(&self.was) != at(&self.is)
+        let has = |reference: &&Reference| reference.has(number);
+        let (was, is) = (of(&self.was, table), of(&self.is, table));
+        self.tables.contains(&table.to_u32()) && was.iter().filter(has).ne(is.iter().filter(has))
     }
 }
 
@@ -219,10 +213,9 @@ fn path_reasons(table: pg_sys::Oid, settings: &Tracking, others: &Others) -> Vec
     let Some(columns) = OpenRelation::peek(table).map(|open| open.relation().attributes()) else {
         return Vec::new();
     };
-    let paths = [("organisation_id", &settings.organisation_id), ("project_id", &settings.project_id)];
-    let reason = |(argument, path): (&str, &Option<String>)| {
+    let reason = |(argument, path): (&str, &String)| {
         // One that leads nowhere is refused, or somebody else's doing.
-        let steps = columns::resolve(table, &columns, path.as_ref()?, &settings.attnums).ok()?;
+        let steps = columns::resolve(table, &columns, path, &settings.attnums).ok()?;
         let step =
             steps.iter().find(|step| step.key.is_some() && others.are_at(step.table, step.position + 1))?;
         Some(format!(
@@ -231,5 +224,5 @@ fn path_reasons(table: pg_sys::Oid, settings: &Tracking, others: &Others) -> Vec
             step.label
         ))
     };
-    paths.into_iter().filter_map(reason).collect()
+    settings.paths().filter_map(reason).collect()
 }

@@ -132,7 +132,7 @@ impl Column {
 }
 
 /// A foreign key that is there or was.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub struct Reference {
     /// The numbers of its columns.
     columns: String,
@@ -149,6 +149,11 @@ impl Reference {
 
 /// Things by the OID of what they belong to.
 pub type Rows<Thing> = BTreeMap<u32, Vec<Thing>>;
+
+/// What belongs to one of them.
+pub fn of<Thing>(rows: &Rows<Thing>, owner: pg_sys::Oid) -> &[Thing] {
+    rows.get(&owner.to_u32()).map_or(&[], Vec::as_slice)
+}
 
 /// The trail.
 pub struct State<'a> {

@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::own::{self, Told};
 use crate::pg::catalog::{self, to_utf8};
 use crate::pg::ddl_command::Detached;
+use crate::pg::session;
 use crate::tracking::{Tracking, triggers_of};
 use crate::trail_state::{State, Trigger};
 
@@ -140,7 +141,7 @@ impl Table<'_> {
             changed.map(Trigger::name).collect::<Vec<_>>()
         };
         // What comes back from a dump was told when it was made.
-        let is_new = was().next().is_none() && !own::is_restore();
+        let is_new = was().next().is_none() && !session::is_restore();
         let came =
             if is_new { is().filter(|is| is.is_on()).map(Trigger::name).collect() } else { Vec::new() };
         let how = match is().any(Trigger::is_clone) {

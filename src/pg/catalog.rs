@@ -189,8 +189,12 @@ pub fn ancestors(relation: pg_sys::Oid) -> impl Iterator<Item = pg_sys::Oid> {
     std::iter::successors(parent_of(relation), |table| parent_of(*table))
 }
 
-/// The constraint of the table above of which this one is a partition's.
-pub fn constraint_above(constraint: pg_sys::Oid) -> Option<pg_sys::Oid> {
+/// The constraints of the tables above that `constraint`, a partition's, is part of, from the parent's to the root's.
+pub fn constraints_above(constraint: pg_sys::Oid) -> impl Iterator<Item = pg_sys::Oid> {
+    std::iter::successors(constraint_above(constraint), |constraint| constraint_above(*constraint))
+}
+
+fn constraint_above(constraint: pg_sys::Oid) -> Option<pg_sys::Oid> {
     /// `conparentid`, from `src/include/catalog/pg_constraint.h`, which pgrx does not bind.
     const ABOVE: i16 = 11;
     // SAFETY: a syscache look-up, released after its last use; the attribute is an OID and never NULL.

@@ -127,8 +127,7 @@ impl Command {
             let alter = self.0.cast::<pg_sys::AlterTableStmt>();
             (self.is_of_the_trail((*alter).relation), cells((*alter).cmds))
         };
-        // Anybody can make these settings.
-        let is_restore = session::is_under_restore_settings() && session::is_superuser();
+        let is_restore = session::is_restore();
         let watch = |part: &pg_sys::AlterTableCmd| match part.subtype {
             // A restore gives each table to its owner, and each partition to its table.
             pg_sys::AlterTableType::AT_ChangeOwner | pg_sys::AlterTableType::AT_AttachPartition

@@ -80,9 +80,8 @@ pub fn foreign_keys(relation: pg_sys::Oid, position: usize) -> Vec<ForeignKey> {
             .collect()
     };
     // A reference to a partitioned table is also one to each of its partitions; the whole is meant.
-    let above = |table| std::iter::successors(catalog::parent_of(table), |table| catalog::parent_of(*table));
     let of_a_whole = |key: &ForeignKey| {
-        above(key.table)
+        catalog::ancestors(key.table)
             .any(|whole| all.iter().any(|other| other.table == whole && other.columns() == key.columns()))
     };
     let mut keys: Vec<ForeignKey> = all
@@ -90,11 +89,10 @@ pub fn foreign_keys(relation: pg_sys::Oid, position: usize) -> Vec<ForeignKey> {
         .filter(|key| key.columns.iter().any(|column| column.own == position) && !of_a_whole(key))
         .cloned()
         .collect();
-    let keys_above =
-        |key| std::iter::successors(catalog::constraint_above(key), |key| catalog::constraint_above(*key));
     keys.sort_by_cached_key(|key| {
-        let root = keys_above(key.oid).last().unwrap_or(key.oid);
-        (Reverse(keys_above(key.oid).count()), key.columns.len(), root.to_u32())
+        let above: Vec<_> = catalog::constraints_above(key.oid).collect();
+        let root = above.last().unwrap_or(&key.oid);
+        (Reverse(above.len()), key.columns.len(), root.to_u32())
     });
     keys
 }
@@ -186,9 +184,8 @@ impl Lookup {
             let values = self.as_compared(key)?;
             let of_leaves = |found: &dyn Fn(&Leaf) -> Option<Version>| self.leaves.iter().find_map(found);
             let live = of_leaves(&|leaf| self.live(leaf, &values));
-            let is_newer = |live: &Version, since| live.written > since;
             let version = match (live, was_written) {
-                (Some(live), Some(since)) if is_newer(&live, since) => {
+                (Some(live), Some(since)) if live.written > since => {
                     of_leaves(&|leaf| self.taken(leaf, &values, Some((since, live.place)))).unwrap_or(live)
                 }
                 (Some(live), _) => live,

@@ -122,10 +122,10 @@ pub fn is_superuser() -> bool {
     unsafe { pg_sys::superuser() }
 }
 
-/// Whether settings are as pg_dump's scripts and pg_restore begin.
-pub fn is_under_restore_settings() -> bool {
+/// Whether a superuser restores a dump, by what pg_dump's scripts and pg_restore set first, which anybody can.
+pub fn is_restore() -> bool {
     // SAFETY: reads variables of the backend.
-    unsafe { !pg_sys::row_security && !pg_sys::check_function_bodies }
+    unsafe { !pg_sys::row_security && !pg_sys::check_function_bodies && is_superuser() }
 }
 
 /// Whether the extension's own script runs, or pg_upgrade.
