@@ -201,6 +201,22 @@ impl Database {
         database
     }
 
+    /// Makes it anew, with schemas `app` and `aside` of an `audit_admin` who is no superuser, as whom `script` runs; with that
+    /// owner's session.
+    pub fn owned(label: &str, script: &str) -> (Self, Client) {
+        let database = Self::create(label);
+        let owner = database.role("owner", &["audit_admin"]);
+        database
+            .connect()
+            .batch_execute(&format!(
+                "CALL audit.maintain(); CREATE SCHEMA app AUTHORIZATION {owner}; CREATE SCHEMA aside AUTHORIZATION {owner}"
+            ))
+            .expect("schemas can be created");
+        let mut client = database.connect_as(&owner);
+        client.batch_execute(script).unwrap_or_else(|error| panic!("{script}: {error:?}"));
+        (database, client)
+    }
+
     /// Makes it anew, without the extension.
     pub fn create_empty(label: &str) -> Self {
         Self::create_with(label, "")

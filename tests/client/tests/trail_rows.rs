@@ -3,19 +3,6 @@
 use audit_client_tests::{Database, texts};
 use postgres::Client;
 
-/// A database with tables of an owner who is no superuser, and the owner's session.
-fn tracked(label: &str, tables: &str) -> (Database, Client) {
-    let database = Database::create(label);
-    let owner = database.role("owner", &["audit_admin"]);
-    database
-        .connect()
-        .batch_execute(&format!("CALL audit.maintain(); CREATE SCHEMA app AUTHORIZATION {owner}"))
-        .unwrap();
-    let mut client = database.connect_as(&owner);
-    client.batch_execute(tables).unwrap();
-    (database, client)
-}
-
 /// Runs each command, and holds against what is expected what the trail then tells of which table.
 fn tells(database: &Database, client: &mut Client, cases: &[(&str, &[&str])]) {
     let mut dba = database.connect();
@@ -40,7 +27,7 @@ fn tells(database: &Database, client: &mut Client, cases: &[(&str, &[&str])]) {
 
 #[test]
 fn columns_that_go_come_or_are_others() {
-    let (database, mut owner) = tracked(
+    let (database, mut owner) = Database::owned(
         "columns_of_rows",
         "CREATE TABLE app.thing (id int PRIMARY KEY, secret text, amount int, paid int, code varchar(3));
          SELECT audit.track('app.thing', 'thing', mask => '{secret}');
@@ -86,7 +73,7 @@ fn columns_that_go_come_or_are_others() {
 
 #[test]
 fn columns_that_go_with_something_else() {
-    let (database, mut owner) = tracked(
+    let (database, mut owner) = Database::owned(
         "columns_gone",
         "CREATE DOMAIN app.word AS text; CREATE TYPE app.mood AS ENUM ('good');
          CREATE FUNCTION app.twice(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 * 2';
@@ -118,7 +105,7 @@ fn columns_that_go_with_something_else() {
 
 #[test]
 fn columns_that_change_with_a_parents_or_a_types() {
-    let (database, mut owner) = tracked(
+    let (database, mut owner) = Database::owned(
         "columns_above",
         "CREATE TYPE app.sort AS (id int, a text, b text);
          CREATE TABLE app.typed OF app.sort (PRIMARY KEY (id));
@@ -172,7 +159,7 @@ fn columns_that_change_with_a_parents_or_a_types() {
 
 #[test]
 fn values_that_change_with_their_type() {
-    let (database, mut owner) = tracked(
+    let (database, mut owner) = Database::owned(
         "values_of_types",
         "CREATE TYPE app.status AS ENUM ('rejected', 'approved');
          CREATE DOMAIN app.known AS app.status; CREATE TYPE app.money AS (amount int, currency app.known);
@@ -220,7 +207,7 @@ fn values_that_change_with_their_type() {
 
 #[test]
 fn a_key_that_is_another() {
-    let (database, mut owner) = tracked(
+    let (database, mut owner) = Database::owned(
         "keys",
         "CREATE TABLE app.thing (id int PRIMARY KEY, name text NOT NULL, code int NOT NULL);
          CREATE TABLE app.other (id int PRIMARY KEY, code int NOT NULL);
@@ -263,7 +250,7 @@ fn a_key_that_is_another() {
 
 #[test]
 fn a_path_to_the_scope_that_leads_elsewhere() {
-    let (database, mut owner) = tracked(
+    let (database, mut owner) = Database::owned(
         "paths",
         "CREATE TABLE app.org (id text PRIMARY KEY);
          CREATE TABLE app.project (id int PRIMARY KEY, org text CONSTRAINT org REFERENCES app.org);
@@ -308,7 +295,7 @@ fn a_path_to_the_scope_that_leads_elsewhere() {
 
 #[test]
 fn what_a_command_does_around_another() {
-    let (database, mut owner) = tracked(
+    let (database, mut owner) = Database::owned(
         "around",
         "CREATE TABLE app.thing (id int PRIMARY KEY, a text); CREATE TABLE app.other (id int PRIMARY KEY, a text);
          SELECT audit.track('app.thing', 'thing'), audit.track('app.other', 'other');
@@ -339,7 +326,7 @@ fn what_a_command_does_around_another() {
 
 #[test]
 fn an_old_snapshot_hides_no_change() {
-    let (database, mut owner) = tracked("old", "CREATE TABLE app.thing (id int PRIMARY KEY, a text)");
+    let (database, mut owner) = Database::owned("old", "CREATE TABLE app.thing (id int PRIMARY KEY, a text)");
     owner.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM app.thing").unwrap();
     database.connect_as(&format!("{}_owner", database.name)).batch_execute(
         "CREATE TYPE app.mood AS ENUM ('good'); CREATE TABLE app.late (id int PRIMARY KEY, mood app.mood);
@@ -357,7 +344,7 @@ fn an_old_snapshot_hides_no_change() {
 
 #[test]
 fn settings_of_a_restore_hide_nothing_of_others_than_superusers() {
-    let (database, mut owner) = tracked(
+    let (database, mut owner) = Database::owned(
         "like_a_restore",
         "CREATE TABLE app.thing (id int PRIMARY KEY); SELECT audit.track('app.thing', 'thing')",
     );

@@ -6,21 +6,12 @@ use postgres::Client;
 
 /// A table with one row and its event, of an owner who is no superuser, and the owner's session.
 fn owned(label: &str) -> (Database, Client) {
-    let database = Database::create(label);
-    let owner = database.role("owner", &["audit_admin"]);
-    database
-        .connect()
-        .batch_execute(&format!("CALL audit.maintain(); CREATE SCHEMA app AUTHORIZATION {owner}; CREATE SCHEMA aside AUTHORIZATION {owner}"))
-        .unwrap();
-    let mut client = database.connect_as(&owner);
-    client
-        .batch_execute(
-            "CREATE TABLE app.claim (id int PRIMARY KEY, organisation text, asked int, paid int, status text);
-             SELECT audit.track('app.claim', 'claim', organisation_id => 'organisation');
-             INSERT INTO app.claim VALUES (1, 'acme', 900, 10, 'rejected');",
-        )
-        .unwrap();
-    (database, client)
+    Database::owned(
+        label,
+        "CREATE TABLE app.claim (id int PRIMARY KEY, organisation text, asked int, paid int, status text);
+         SELECT audit.track('app.claim', 'claim', organisation_id => 'organisation');
+         INSERT INTO app.claim VALUES (1, 'acme', 900, 10, 'rejected');",
+    )
 }
 
 /// The log, and what health says of it.
